@@ -1,0 +1,176 @@
+/** P3 as pure functions: from how the components are, whether a policy broke what worked, is good, or only degrades; and how all that is shown. */
+import type {
+  ComponentProblem,
+  ComponentState,
+  ComponentStatus,
+  RunningComponent,
+  Step,
+  UnitStatus,
+  WantedComponent,
+} from '../policy/component.ts';
+import type { ComponentReported } from './component-setup.ts';
+
+/** A component that has been started here: what it is to be and what it said last. */
+export interface Running {
+  readonly wanted: WantedComponent;
+  readonly report: ComponentReported;
+}
+
+/** What a verdict is made of. */
+export interface Trial {
+  readonly mode: 'fresh' | 'replay' | 'revert';
+  readonly onFailure: 'reject' | 'degrade';
+  readonly wanted: readonly WantedComponent[];
+  readonly problems: readonly ComponentProblem[];
+  readonly running: Readonly<Record<string, Running>>;
+  /** Components that were healthy under last good. */
+  readonly baseline: readonly string[];
+  /** Components changed since the last confirmation. */
+  readonly touched: readonly string[];
+  /** Each component's restarts when its step was issued. */
+  readonly restartsBefore: Readonly<Record<string, number>>;
+}
+
+/** The longest reason of a refusal, in characters: it goes into the message for Fleet. */
+const REASON_CHARACTERS = 800;
+
+/** May health refuse this policy at all? */
+function mayRefuse(trial: Trial): boolean {
+  return trial.mode === 'fresh' && trial.onFailure === 'reject';
+}
+
+function judged(trial: Trial): WantedComponent[] {
+  return mayRefuse(trial) ? trial.wanted.filter(({ id }) => trial.baseline.includes(id)) : [];
+}
+
+/** Why the policy is refused now: what worked has failed, or its step did not take; null when that is not so. */
+export function refusalOf(trial: Trial): string | null {
+  const broken = judged(trial).flatMap(({ id }) => {
+    const report = trial.running[id]?.report;
+    if (report?.refusal) return [`${id}: ${report.refusal.reason}`];
+    return report?.state === 'failed' ? [`${id}: ${report.message}`] : [];
+  });
+  return broken.length === 0 ? null : bounded(broken.join('; '));
+}
+
+/** The same at the end of its time: what worked and is not healthy by then, or only between two crashes, is broken. */
+export function verdictAtTheEnd(trial: Trial): string | null {
+  const broken = judged(trial).flatMap(({ id }) => {
+    const report = trial.running[id]?.report;
+    if (report === undefined) return [`${id}: it does not run`];
+    if (report.state !== 'healthy') return [`${id}: ${report.message}`];
+    const crashes = report.restarts - (trial.restartsBefore[id] ?? 0);
+    return crashes > 0 ? [`${id}: it ended ${crashes} times while it was tried`] : [];
+  });
+  return broken.length === 0 ? null : bounded(broken.join('; '));
+}
+
+/** True when all that counts is healthy, or has failed: where a failure refuses the policy, {@link refusalOf} has said so before. */
+export function confirmable(trial: Trial): boolean {
+  const judgedIds = judged(trial).map(({ id }) => id);
+  return trial.wanted
+    .filter(({ id }) => trial.touched.includes(id) || judgedIds.includes(id))
+    .every(({ id }) => {
+      const state = trial.running[id]?.report.state;
+      return state === 'healthy' || state === 'failed';
+    });
+}
+
+/** Ids of the components that are not as the policy wants them, for the confirmation. */
+export function degradedIn(trial: Trial): string[] {
+  const unwell = trial.wanted.filter(
+    ({ id, units }) => trial.running[id]?.report.state !== 'healthy' || units.some((unit) => unit.degraded !== null),
+  );
+  return [...new Set([...unwell.map(({ id }) => id), ...trial.problems.map(({ component }) => component)])].sort();
+}
+
+/**
+ * What is healthy under last good. What is on its way there for the first time since its step counts too: it was confirmed once, and a new
+ * policy must not gain by coming early.
+ */
+export function healthyIn({ running, restartsBefore }: Pick<Trial, 'running' | 'restartsBefore'>): string[] {
+  const onItsWay: readonly ComponentState[] = ['starting', 'reloading'];
+  return Object.values(running)
+    .map(({ report }) => report)
+    .filter(({ id, state, restarts, refusal }) => {
+      const stumbled = refusal !== null || restarts > (restartsBefore[id] ?? 0);
+      return state === 'healthy' || (onItsWay.includes(state) && !stumbled);
+    })
+    .map(({ id }) => id);
+}
+
+/** The running components as the planner takes them. */
+export function forPlanner(
+  running: Readonly<Record<string, Running>>,
+  wanted: readonly WantedComponent[],
+): RunningComponent[] {
+  const down: readonly ComponentState[] = ['backingOff', 'failed', 'stopping', 'stopped'];
+  return Object.values(running).map(({ report }) => {
+    // One that did not take a configuration may take another by a reload; the same again only by a restart.
+    const sameAgain = wanted.some(({ id, hash }) => id === report.id && hash === report.hash);
+    const unsure = report.refusal?.step === 'reload' && sameAgain;
+    return {
+      id: report.id,
+      hash: report.hash,
+      processHash: report.processHash,
+      alive: !down.includes(report.state) && !unsure,
+    };
+  });
+}
+
+/** Everything as `status` and Fleet show it, by id. */
+export function shownIn(
+  running: Readonly<Record<string, Running>>,
+  problems: readonly ComponentProblem[],
+): ComponentStatus[] {
+  const shown = Object.values(running).map(({ wanted, report }): ComponentStatus => {
+    const units = wanted.units.map(
+      (unit): UnitStatus =>
+        unit.degraded !== null && report.state === 'healthy'
+          ? { id: unit.id, type: unit.type, state: 'degraded', message: unit.degraded }
+          : { id: unit.id, type: unit.type, state: report.state, message: report.message },
+    );
+    const lessened = units.find((unit) => report.state === 'healthy' && unit.state === 'degraded');
+    return {
+      id: report.id,
+      type: wanted.type,
+      state: lessened ? 'degraded' : report.state,
+      message: lessened ? lessened.message : report.message,
+      pid: report.pid,
+      restarts: report.restarts,
+      hash: report.hash,
+      units,
+    };
+  });
+  const troubled = problems.map((problem): ComponentStatus => {
+    const state = problem.degradesOnly ? 'degraded' : 'failed';
+    return {
+      id: problem.component,
+      type: problem.type,
+      state,
+      message: problem.message,
+      pid: null,
+      restarts: 0,
+      hash: '',
+      units: problem.units.map((id) => ({ id, type: 'input', state, message: problem.message })),
+    };
+  });
+  const taken = new Set(shown.map(({ id }) => id));
+  return [...shown, ...troubled.filter(({ id }) => !taken.has(id))].sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** The step that is awaited and why, or null when none is. */
+export function awaitedIn(steps: readonly Step[], running: Readonly<Record<string, Running>>): string | null {
+  for (const step of steps) {
+    if (step.kind === 'keep') continue;
+    const report = running[step.component]?.report;
+    if (step.kind === 'stop' ? report !== undefined : report !== undefined && report.state !== 'healthy') {
+      return `${step.id}: ${report?.message}`;
+    }
+  }
+  return null;
+}
+
+export function bounded(text: string): string {
+  return text.length > REASON_CHARACTERS ? `${text.slice(0, REASON_CHARACTERS - 1)}…` : text;
+}

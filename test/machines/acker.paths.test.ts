@@ -1,0 +1,55 @@
+import { expect } from 'vitest';
+import { type AckerContext, ackerMachine } from '../../src/machines/acker.ts';
+import { describePaths, type Told } from '../support/paths.ts';
+import { AT, factsWith, failure, owed } from './link-fixtures.ts';
+
+const one = factsWith({ outbox: [owed('a')] });
+const two = factsWith({ outbox: [owed('a'), owed('b')] });
+const none = factsWith();
+const gone = factsWith({ outbox: [owed('a')], unenrolled: { at: AT, reason: 'asked' } });
+const judged = (...statuses: number[]) => ({
+  kind: 'judged',
+  items: statuses.map((status) => ({ status, message: 'said' })),
+  at: AT,
+});
+
+describePaths('acker', ackerMachine, {
+  input: {
+    facts: none,
+    agentId: 'agent-1',
+    hosts: ['https://a'],
+    backoff: { initialMs: 5000, maxMs: 60_000 },
+    jitterSeed: 1,
+  },
+  cases: [
+    ...[one, two, none, gone].map((facts) => ({ type: 'facts.changed', facts, at: AT })),
+    { type: 'store.committed', id: 'settlement 1', facts: none, at: AT, news: null },
+    { type: 'store.committed', id: 'settlement 1', facts: one, at: AT, news: null },
+    { type: 'store.committed', id: 'another', facts: two, at: AT, news: null },
+    { type: 'xstate.done.actor.sendAcks', output: judged(200, 200) },
+    { type: 'xstate.done.actor.sendAcks', output: judged(404, 200) },
+    { type: 'xstate.done.actor.sendAcks', output: failure('badRequest', { status: 400 }) },
+    { type: 'xstate.done.actor.sendAcks', output: failure('unauthorised', { status: 401 }) },
+    { type: 'xstate.done.actor.sendAcks', output: failure('unreachable') },
+    { type: 'xstate.error.actor.*', error: new Error('the port broke') },
+    { type: 'host.woke' },
+  ],
+  project: ({ context }: { context: AckerContext }) => [
+    context.facts.outbox.length,
+    context.facts.unenrolled !== null,
+    context.batch.length > 1,
+    context.deferred.length > 0,
+    Math.min(context.settlement, 2),
+  ],
+  invariants: ({ context }: { context: AckerContext }, { told }: { told: Told[] }) => {
+    for (const { to, event } of told) {
+      if (to === 'agent') expect(context.facts.outbox).toEqual([]);
+      if (to !== 'store') continue;
+      const { changes } = event as unknown as { changes: { verdicts: { actionId: string }[] }[] };
+      // Each ack of the batch gets one verdict, and nothing else does.
+      expect(changes[0]?.verdicts.map(({ actionId }) => actionId)).toEqual(
+        context.batch.map(({ actionId }) => actionId),
+      );
+    }
+  },
+} as never);

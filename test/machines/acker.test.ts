@@ -1,0 +1,231 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  ACK_BATCH_BYTES,
+  ACK_BATCH_COUNT,
+  type AckOutcome,
+  type AckRequest,
+  ackerMachine,
+} from '../../src/machines/acker.ts';
+import type { AckVerdict, Facts, OwedAck } from '../../src/machines/facts.ts';
+import type { AckerEvent } from '../../src/machines/system.ts';
+import { startControlled } from '../support/paths.ts';
+import { AT, factsWith, failure, owed } from './link-fixtures.ts';
+
+const BACKOFF = { initialMs: 5000, maxMs: 300_000 };
+/** As the reducer has it: so many 404 answers are index lag. */
+const NOT_FOUND_LIMIT = 3;
+
+/** An acker with a store that commits its verdicts as the rules do, until told otherwise. */
+function start(outbox: readonly OwedAck[], changed: Partial<Facts> = {}, hosts = ['https://a']) {
+  const run = startControlled(ackerMachine, {
+    input: { facts: factsWith({ outbox, ...changed }), agentId: 'agent-1', hosts, backoff: BACKOFF, jitterSeed: 3 },
+  });
+  let facts = factsWith({ outbox, ...changed });
+  const send = (event: AckerEvent) => run.send(event);
+  const settled: AckVerdict[] = [];
+  const commit = () => {
+    const asked = run.flush().find(({ to }) => to === 'store')?.event as unknown as {
+      id: string;
+      changes: { verdicts: AckVerdict[] }[];
+    };
+    const verdicts = asked.changes[0]!.verdicts;
+    settled.push(...verdicts);
+    const left = facts.outbox.flatMap((one) => {
+      const verdict = verdicts.find(({ actionId }) => actionId === one.actionId)?.verdict;
+      if (verdict === 'taken' || verdict === 'refused') return [];
+      if (verdict !== 'notFound') return [one];
+      return one.notFound + 1 < NOT_FOUND_LIMIT ? [{ ...one, notFound: one.notFound + 1 }] : [];
+    });
+    facts = { ...facts, outbox: left };
+    send({ type: 'store.committed', id: asked.id, facts, at: AT, news: null });
+  };
+  return {
+    ...run,
+    send,
+    commit,
+    settled,
+    state: () => run.snapshot().value,
+    asked: () => run.port('sendAcks').call.input as AckRequest,
+    ids: () => (run.port('sendAcks').call.input as AckRequest).acks.map(({ actionId }) => actionId),
+    fail: (outcome: AckOutcome) => run.port('sendAcks').resolve(outcome),
+    /** Answers with a status for each ack and commits the verdicts. */
+    judge: (statusOf: (id: string) => number) => {
+      const items = (run.port('sendAcks').call.input as AckRequest).acks.map(({ actionId }) => ({
+        status: statusOf(actionId),
+        message: 'said',
+      }));
+      run.port('sendAcks').resolve({ kind: 'judged', items, at: AT });
+      commit();
+    },
+    owe: (...more: OwedAck[]) => {
+      facts = { ...facts, outbox: [...facts.outbox, ...more] };
+      send({ type: 'facts.changed', facts, at: AT });
+    },
+    wait: () => {
+      const ms = run.clock.nextInMs() ?? Number.NaN;
+      run.clock.advance(ms);
+      return ms;
+    },
+  };
+}
+
+describe('draining the outbox (P6)', () => {
+  it('sends what is owed as soon as a commit owes it, and rests when nothing is left', () => {
+    const run = start([]);
+    expect(run.state()).toBe('idle');
+    run.owe(owed('a'), owed('b'));
+    expect(run.ids()).toEqual(['a', 'b']);
+    run.judge(() => 200);
+    expect(run.state()).toBe('idle');
+  });
+
+  it('gives each ack the verdict at its own place in a worst-status answer', () => {
+    const run = start([owed('a'), owed('b'), owed('c'), owed('d'), owed('e')]);
+    const statuses: Record<string, number> = { a: 200, b: 404, c: 500, d: 400, e: 429 };
+    run.judge((id) => statuses[id]!);
+    expect(run.settled.map(({ actionId, verdict }) => [actionId, verdict])).toEqual([
+      ['a', 'taken'],
+      ['b', 'notFound'],
+      ['c', 'retry'],
+      ['d', 'refused'],
+      ['e', 'retry'],
+    ]);
+    expect(run.state()).toBe('backingOff');
+    run.wait();
+    expect(run.ids()).toEqual(['b', 'c', 'e']);
+  });
+
+  it('decides nothing about an ack the answer does not mention', () => {
+    const run = start([owed('a'), owed('b')]);
+    run.fail({ kind: 'judged', items: [{ status: 200, message: 'OK' }], at: AT });
+    run.commit();
+    expect(run.settled[1]).toMatchObject({ actionId: 'b', verdict: 'retry' });
+  });
+
+  it('sends nothing further before the verdicts are durable, however long that takes', () => {
+    const run = start([owed('a')]);
+    run.fail({ kind: 'judged', items: [{ status: 200, message: 'OK' }], at: AT });
+    run.send({ type: 'store.delayed', id: 'settlement 1', problem: { code: 'STORE_WRITE_FAILED', message: 'full' } });
+    run.clock.advance(3_600_000);
+    run.send({ type: 'host.woke' });
+    expect(run.state()).toBe('settling');
+    expect(run.port('sendAcks').calls).toHaveLength(1);
+    run.commit();
+    expect(run.state()).toBe('idle');
+  });
+
+  it('bounds a batch in number and bytes', () => {
+    const many = Array.from({ length: 250 }, (_, index) => owed(`a${index}`));
+    const run = start(many);
+    const sizes: number[] = [];
+    while (run.state() === 'sending') {
+      sizes.push(run.ids().length);
+      run.judge(() => 200);
+    }
+    expect(sizes).toEqual([ACK_BATCH_COUNT, ACK_BATCH_COUNT, 50]);
+    const big = 'ß'.repeat(ACK_BATCH_BYTES / 8);
+    const heavy = start(Array.from({ length: 8 }, (_, index) => owed(`b${index}`, { error: big })));
+    expect(heavy.ids()).toHaveLength(3);
+  });
+
+  it('finds the one ack that spoils a request, refuses it with the reason, and sends all others', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 120 }), fc.nat(), (count, at) => {
+        const bad = `a${at % count}`;
+        const run = start(Array.from({ length: count }, (_, index) => owed(`a${index}`)));
+        for (let requests = 0; run.state() === 'sending'; requests++) {
+          // Halved at each refusal: for 120 acks at most seven times, each half sent once.
+          expect(requests).toBeLessThanOrEqual(20);
+          if (!run.ids().includes(bad)) run.judge(() => 200);
+          else {
+            run.fail(failure('badRequest', { status: 400, message: 'Bad request: no' }));
+            if (run.state() === 'settling') run.commit();
+          }
+        }
+        expect(run.state()).toBe('idle');
+        expect(run.settled.filter(({ verdict }) => verdict === 'refused')).toEqual([
+          { actionId: bad, owedAt: expect.any(Number), verdict: 'refused', reason: 'Bad request: no' },
+        ]);
+        expect(run.settled.filter(({ verdict }) => verdict === 'taken')).toHaveLength(count - 1);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('asks again about an unknown action while that can be index lag, and lets newly owed acks pass meanwhile', () => {
+    const run = start([owed('late')]);
+    run.judge(() => 404);
+    expect(run.state()).toBe('backingOff');
+    run.owe(owed('new'));
+    expect(run.ids()).toEqual(['new']);
+    run.judge(() => 200);
+    expect(run.state()).toBe('backingOff');
+    run.wait();
+    run.judge(() => 404);
+    run.wait();
+    run.judge(() => 404);
+    expect(run.state()).toBe('idle');
+  });
+
+  it('sends the ack of UNENROLL alone and last', () => {
+    const run = start([owed('bye', { actionType: 'UNENROLL' }), owed('a'), owed('b')]);
+    expect(run.ids()).toEqual(['a', 'b']);
+    run.judge((id) => (id === 'a' ? 200 : 500));
+    expect(run.state()).toBe('backingOff');
+    run.wait();
+    expect(run.ids()).toEqual(['b']);
+    run.judge(() => 200);
+    expect(run.ids()).toEqual(['bye']);
+  });
+});
+
+describe('when Fleet cannot be reached', () => {
+  it('waits ever longer, without a limit of attempts, and forgets nothing', () => {
+    const run = start([owed('a')]);
+    const waits = Array.from({ length: 30 }, () => {
+      run.fail(failure('unreachable'));
+      expect(run.state()).toBe('backingOff');
+      return run.wait();
+    });
+    expect(waits[0]).toBeGreaterThanOrEqual(5000);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(300_000);
+    expect(waits.at(-1)).toBeGreaterThanOrEqual(150_000);
+    expect(run.ids()).toEqual(['a']);
+  });
+
+  it('lets nothing newly owed shorten the wait', () => {
+    const run = start([owed('a')]);
+    run.fail(failure('unreachable'));
+    run.owe(owed('b'));
+    expect(run.state()).toBe('backingOff');
+  });
+
+  it('waits as long as the server asks, and not at all when the host wakes up', () => {
+    const run = start([owed('a')]);
+    run.fail(failure('tooMany', { status: 429, retryAfterMs: 60_000 }));
+    expect(run.clock.nextInMs()).toBeGreaterThanOrEqual(60_000);
+    run.send({ type: 'host.woke' });
+    expect(run.state()).toBe('sending');
+  });
+
+  it('takes the next host', () => {
+    const run = start([owed('a')], {}, ['https://a', 'https://b']);
+    run.fail(failure('unreachable'));
+    run.wait();
+    expect(run.asked().host).toBe('https://b');
+  });
+
+  it('goes on owing after a 401, except when the agent is unenrolled: then nobody is left to take it', () => {
+    const run = start([owed('a')]);
+    run.fail(failure('unauthorised', { status: 401 }));
+    expect(run.state()).toBe('backingOff');
+    const gone = start([owed('a')], { unenrolled: { at: AT, reason: 'asked' } });
+    gone.fail(failure('unauthorised', { status: 401, message: 'Fleet does not know this agent' }));
+    gone.commit();
+    expect(gone.settled).toMatchObject([
+      { actionId: 'a', verdict: 'refused', reason: 'Fleet does not know this agent' },
+    ]);
+    expect(gone.state()).toBe('idle');
+  });
+});
