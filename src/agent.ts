@@ -1,0 +1,294 @@
+/** The composition root: assembles the machines and the services through which they reach the world, and decides nothing. */
+import { type AnyActorRef, createActor, fromPromise, type InspectionEvent } from 'xstate';
+import { asProblem, type Problem } from './errors.ts';
+import { ackerMachine } from './machines/acker.ts';
+import { agentMachine } from './machines/agent.ts';
+import type { AgentInput } from './machines/agent-setup.ts';
+import { componentMachine } from './machines/component.ts';
+import { COMPONENT_TIMING } from './machines/component-setup.ts';
+import { componentsMachine } from './machines/components.ts';
+import { COMPONENTS_DEFAULTS } from './machines/components-setup.ts';
+import { type DeliveryNews, emptyFacts, type Facts } from './machines/facts.ts';
+import { gatewayMachine } from './machines/gateway.ts';
+import { GATEWAY_TIMINGS } from './machines/gateway-decisions.ts';
+import { buildReport } from './machines/report.ts';
+import { advance, type Rules } from './machines/rules.ts';
+import { type StoreRequest, storeMachine } from './machines/store.ts';
+import type { AgentEvent } from './machines/system.ts';
+import type { Rendering } from './policy/component.ts';
+import { agentInspection, policyForPeople } from './services/control/agent-inspection.ts';
+import { agentStatus } from './services/control/agent-status.ts';
+import { fleetPorts } from './services/fleet/ports.ts';
+import type { Logger } from './services/log/logger.ts';
+import type { Settings } from './services/settings/settings.ts';
+import { type Identity, readIdentity } from './services/store/identity.ts';
+import { type Decided, storePorts } from './services/store/ports.ts';
+import type { Inspection, Status } from './wire/control.ts';
+import { realWorld, type World } from './world.ts';
+
+export interface AgentOptions {
+  /** Absolute path. */
+  readonly home: string;
+  readonly settings: Settings;
+  readonly log: Logger;
+  readonly version: string;
+  /** The real one when absent. */
+  readonly world?: World;
+  /** Sees every event of every actor; must not throw. */
+  readonly inspect?: (event: InspectionEvent) => void;
+}
+
+export interface AgentHandle {
+  /** Resolves when the actors have stopped; `restart` asks for a new agent in this process. */
+  readonly ended: Promise<{ readonly restart: boolean; readonly problem: Problem | null }>;
+  send(event: AgentEvent): void;
+  status(): Status;
+  inspect(): Inspection;
+  /** A policy that is held, as masked YAML; null: it is not held, or cannot be read. */
+  heldPolicy(hash: string): Promise<string | null>;
+  /** Calls `listener` after each change of what `status` says; the returned function ends that. */
+  onChange(listener: () => void): () => void;
+}
+
+/** A last good that agents did not survive is passed over only while it is fresh: an hour (design, section 3). */
+const FRESH_MS = 3_600_000;
+/** With the acker's growing delays this is some minutes: an action that no index shows by then does not exist. */
+const NOT_FOUND_LIMIT = 10;
+
+/** Starts one agent on `home`. Resolves when the store has been opened, or could not be: then `ended` says why. */
+export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
+  const { home, settings, log, version, world = realWorld, inspect } = options;
+  const read = await readIdentity(world.files, home, world.host.machineId());
+  for (const finding of read.findings) log.warning(finding.message);
+  const { identity } = read;
+  const bootId = world.host.bootId();
+  const rules = rulesOf(settings);
+  const state = storePorts({
+    home,
+    files: world.files,
+    clock: world.clock,
+    log,
+    lock: world.lock,
+    encryption: settings.encryption,
+    identity: read,
+    beginWith: identity !== null && isNew(identity, world) ? emptyFacts(identity.agentId) : null,
+    decide: (facts, requests, now) => decide(facts, requests, now, rules),
+  });
+  const variables = () =>
+    world.variables({
+      home,
+      agentId: state.agentId(),
+      agentVersion: settings.fleet.agentVersion,
+      local: settings.localVariables,
+    });
+  const fleetSettings = withIdentity(settings, identity);
+  const fleet = fleetPorts({
+    settings: fleetSettings,
+    clock: world.clock,
+    transport: () => world.transport(fleetSettings),
+    local: () => ({
+      host: world.host.facts(),
+      agentVersion: settings.fleet.agentVersion,
+      version,
+      logLevel: log.level,
+      unprivileged: !world.host.isRoot,
+    }),
+    accessKey: identity?.accessApiKey ?? '',
+    verifyHeld: state.verifyHeld,
+    readPolicy: state.readPolicy,
+  });
+  const processes = world.processes({ home, bootId, log });
+  const note = once((message) => log.info(message));
+  const { unsupported } = settings.components;
+
+  const machine = agentMachine.provide({
+    actors: {
+      store: storeMachine.provide({ actors: state.store }),
+      components: componentsMachine.provide({
+        actors: {
+          ...processes.components,
+          component: componentMachine.provide({ actors: processes.component }),
+          prepare: fromPromise<Rendering, { readonly text: string; readonly mode: 'fresh' | 'replay' | 'revert' }>(
+            ({ input }) => world.render(input.text, { home, variables: variables(), unsupported, note }),
+          ),
+        },
+      }),
+      gateway: gatewayMachine.provide({ actors: fleet.gateway }),
+      acker: ackerMachine.provide({ actors: fleet.acker }),
+      ...state.agent,
+    },
+  });
+
+  const listeners = new Set<() => void>();
+  const actor = createActor(machine, {
+    systemId: 'agent',
+    input: inputOf(settings, identity, bootId, world.seed()),
+    ...(world.timers === null ? {} : { clock: world.timers }),
+    inspect: (event) => {
+      inspect?.(event);
+      trace(event, log);
+      if (event.type === '@xstate.snapshot') for (const listener of listeners) listener();
+    },
+  });
+  const startedAt = world.clock.monotonicMs();
+  const stopWatching = world.onWake(() => actor.send({ type: 'host.woke' }));
+  actor.on('said', ({ level, message }) => log[level](message));
+
+  const opened = new Promise<void>((resolve) => {
+    let link = 'never';
+    actor.subscribe({
+      next: (snapshot) => {
+        const { facts, link: now } = snapshot.context;
+        log.setLevel(facts.intents.logLevel ?? settings.logging.level);
+        // While a policy is being applied the server repeats it and the link is damped: nothing to tell anyone about.
+        const state = now.state === 'damped' ? 'connected' : now.state;
+        if (link !== state) log.info(`link to Fleet is ${state}: ${now.message}`);
+        link = state;
+        if (!snapshot.matches({ boot: 'opening' })) resolve();
+      },
+      error: () => resolve(),
+      complete: () => resolve(),
+    });
+  });
+  const ended = new Promise<{ restart: boolean; problem: Problem | null }>((resolve) => {
+    actor.subscribe({
+      error: (fault) => {
+        reap(actor);
+        resolve({ restart: false, problem: asProblem(fault) });
+      },
+      complete: () => resolve(actor.getSnapshot().output ?? { restart: false, problem: null }),
+    });
+  }).finally(async () => {
+    stopWatching();
+    await Promise.all([fleet.close(), state.release()]);
+  });
+  actor.start();
+  await opened;
+
+  return {
+    ended,
+    send: (event) => actor.send(event),
+    status: () => {
+      const snapshot = actor.getSnapshot();
+      return agentStatus({
+        snapshot,
+        report: buildReport(snapshot.context),
+        version,
+        pid: world.pid,
+        uptimeMs: world.clock.monotonicMs() - startedAt,
+        agentId: state.agentId(),
+        store: state.status(),
+      });
+    },
+    inspect: () => agentInspection(actor.getSnapshot().context, variables(), state.remembered),
+    heldPolicy: async (hash) => {
+      const found = await state.readPolicy(hash).catch(() => null);
+      return found !== null && 'text' in found ? policyForPeople(found.text) : null;
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/** Several requests, one commit: each is applied to what the ones before it made true. */
+function decide(before: Facts, requests: readonly StoreRequest[], now: number, rules: Rules): Decided {
+  const news: (DeliveryNews | null)[] = [];
+  const bodies: Record<string, string> = {};
+  let facts = before;
+  for (const { changes } of requests) {
+    const step = advance(facts, changes, now, rules);
+    facts = step.facts;
+    news.push(step.news);
+    Object.assign(bodies, step.bodies);
+  }
+  return { facts, bodies, news };
+}
+
+/** An identity younger than this process cannot have lost anything yet. One from the future is older: the clock was set back. */
+function isNew({ enrolledAt }: Identity, { processStartedAt, clock }: World): boolean {
+  return enrolledAt >= processStartedAt && enrolledAt <= clock.wallMs();
+}
+
+function rulesOf(settings: Settings): Rules {
+  return {
+    attemptLimit: settings.crash.limit,
+    freshMs: FRESH_MS,
+    retry: settings.policy.retry,
+    recovery: settings.safeMode,
+    notFoundLimit: NOT_FOUND_LIMIT,
+  };
+}
+
+function inputOf(settings: Settings, identity: Identity | null, bootId: string, jitterSeed: number): AgentInput {
+  const { checkin, ack, hosts } = settings.fleet;
+  const { timeoutMs, stableForMs, onFailure } = settings.policy.apply;
+  return {
+    agentId: identity?.agentId ?? '',
+    bootId,
+    hosts: hosts.length > 0 ? hosts : (identity?.hosts ?? []),
+    onExit: settings.components.onExit,
+    storeRetry: settings.store.retry,
+    ackBackoff: ack.backoff,
+    gateway: { ...GATEWAY_TIMINGS, backoff: checkin.backoff, damping: checkin.damping, restMs: checkin.restMs },
+    components: {
+      ...COMPONENTS_DEFAULTS,
+      timeoutMs,
+      stableForMs,
+      onFailure: onFailure === 'rollback' ? 'reject' : 'degrade',
+      component: COMPONENT_TIMING,
+    },
+    jitterSeed,
+  };
+}
+
+/** How Fleet was reached at enrollment holds until the settings say otherwise. */
+function withIdentity({ fleet }: Settings, identity: Identity | null): Settings['fleet'] {
+  if (identity === null) return fleet;
+  const { certificateAuthorities, verificationMode } = fleet.ssl;
+  return {
+    ...fleet,
+    ssl: {
+      ...fleet.ssl,
+      certificateAuthorities:
+        certificateAuthorities.length > 0 ? certificateAuthorities : identity.certificateAuthorities,
+      verificationMode: identity.insecure ? 'none' : verificationMode,
+    },
+  };
+}
+
+/** Calls `say` with each message once. */
+function once(say: (message: string) => void): (message: string) => void {
+  const said = new Set<string>();
+  return (message) => {
+    if (said.has(message)) return;
+    said.add(message);
+    say(message);
+  };
+}
+
+/** Every step of every actor, at debug. Never throws: an observer that did would break the actor it looks at. */
+function trace(event: InspectionEvent, log: Logger): void {
+  if (event.type !== '@xstate.snapshot' || (log.level !== 'debug' && log.level !== 'trace')) return;
+  try {
+    const { value } = event.snapshot as { value?: unknown };
+    const name = (event.actorRef as AnyActorRef).id;
+    log.debug(`${name}: ${event.event.type} → ${value === undefined ? event.snapshot.status : JSON.stringify(value)}`);
+  } catch {
+    // What cannot be shown is not shown.
+  }
+}
+
+/**
+ * Stops the children that an actor leaves running when it throws (statelyai/xstate#5153, open): they would go on in its name.
+ * `_stop` is not public API; the version of xstate is pinned.
+ */
+function reap(ref: AnyActorRef): void {
+  const snapshot = ref.getSnapshot() as { children?: Record<string, AnyActorRef | undefined> } | undefined;
+  for (const child of Object.values(snapshot?.children ?? {})) {
+    if (child === undefined) continue;
+    reap(child);
+    (child as unknown as { _stop(): void })._stop();
+  }
+}

@@ -1,0 +1,60 @@
+/** The options that every command takes, and what they come to. */
+
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { createLogger, LOG_FILE, type Logger } from '../services/log/logger.ts';
+import { homeDirectory, type LoadOptions } from '../services/settings/load.ts';
+import type { Flag } from '../services/settings/read.ts';
+import type { Settings } from '../services/settings/settings.ts';
+import type { Surroundings } from './surroundings.ts';
+
+export interface GlobalOptions {
+  readonly home?: string;
+  readonly config?: string;
+  readonly logLevel?: string;
+  readonly logFormat?: string;
+}
+
+export function addGlobalOptions(program: Command): void {
+  program
+    .option('--home <dir>', 'state directory (default: $HOLDFAST_HOME, else /var/lib/holdfast as root)')
+    .option('--config <file>', 'settings file (default: <home>/holdfast.yml)')
+    .option('--log-level <level>', 'trace, debug, info, warning or error')
+    .option('--log-format <format>', 'ecs or pretty (default: pretty on a terminal)');
+}
+
+/** The home directory that this command line names. */
+export function homeOf(command: Command, { env, uid }: Surroundings): string {
+  return homeDirectory(command.optsWithGlobals<GlobalOptions>().home, env, uid);
+}
+
+/** Where the settings of this command line come from; `more` are options of the command itself. */
+export function settingsSources(command: Command, surroundings: Surroundings, more: readonly Flag[] = []): LoadOptions {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  return {
+    home: homeOf(command, surroundings),
+    config: options.config,
+    env: surroundings.env,
+    flags: [
+      { option: '--log-level', key: 'agent.logging.level', value: options.logLevel },
+      { option: '--log-format', key: 'agent.logging.format', value: options.logFormat },
+      ...more,
+    ],
+  };
+}
+
+/** The daemon's log: to the log file of its home and to standard output. */
+export function daemonLogger(home: string, settings: Settings, { terminal, version }: Surroundings): Logger {
+  return createLogger({
+    level: settings.logging.level,
+    format: settings.logging.format,
+    screen: { write: (text) => terminal.out(text), isTTY: terminal.outIsTerminal },
+    file: join(home, LOG_FILE),
+    version,
+  });
+}
+
+/** Collects an option that may be given more than once. */
+export function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}

@@ -1,0 +1,155 @@
+/** Names what went wrong with a request, once, at the edge: a kind for the machines and a sentence for people. */
+import type { FailureKind, LinkFailure } from '../../machines/link.ts';
+import { parseErrorBody } from '../../wire/fleet.ts';
+import type { Answer } from './transport.ts';
+
+/** Raised while an answer is read. */
+export class OversizedAnswer extends Error {
+  readonly limitBytes: number;
+
+  constructor(limitBytes: number) {
+    super(`the answer is larger than ${limitBytes} bytes`);
+    this.limitBytes = limitBytes;
+  }
+}
+
+export function failure(
+  kind: FailureKind,
+  message: string,
+  at: number,
+  more: Partial<Pick<LinkFailure, 'status' | 'retryAfterMs' | 'answerLost'>> = {},
+): LinkFailure {
+  return { kind, message, status: null, retryAfterMs: null, answerLost: false, at, ...more };
+}
+
+/** Seconds or an HTTP date, as milliseconds from `now`; null when there is none or it cannot be read. */
+export function retryAfterMs(header: string | null, now: number): number | null {
+  if (header === null) return null;
+  if (/^\s*\d{1,9}\s*$/.test(header)) return Number(header) * 1000;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? null : Math.max(0, date - now);
+}
+
+const NOT_FOUND = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA', 'EAI_NONAME']);
+const NO_CONNECTION = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EHOSTDOWN',
+  'ENETDOWN',
+  'EADDRNOTAVAIL',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+/** The connection ended after the request was on its way: its answer may have been the only one of its kind. */
+const BROKEN_OFF = new Set([
+  'ECONNRESET',
+  'EPIPE',
+  'ECONNABORTED',
+  'UND_ERR_SOCKET',
+  'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
+  'Z_BUF_ERROR',
+]);
+const TLS =
+  /^(ERR_TLS_|ERR_SSL_|CERT_|EPROTO$|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|ERR_OSSL_|CRL_)/;
+
+/** Finds the kind of anything undici, the TLS stack, zlib or the reader of the answer throws. */
+export function failureOfThrown(thrown: unknown, host: string, proxy: string | null, at: number): LinkFailure {
+  const { code, text } = deepest(thrown);
+  if (host === '') {
+    const advice = 'enroll again with `holdfast enroll --force`';
+    return failure('unreachable', `no Fleet Server is known, since the identity cannot be read; ${advice}`, at);
+  }
+  if (thrown instanceof OversizedAnswer) {
+    return failure('oversized', `${host} sent an answer larger than ${thrown.limitBytes} bytes; it was not read`, at);
+  }
+  if (/[Pp]roxy/.test(text) || /\b407\b/.test(text)) {
+    return failure('proxy', `the proxy ${proxy ?? ''} refused the connection to ${host}: ${text}`, at);
+  }
+  if (/wrong version number|packet length too long|http request/.test(text)) {
+    return failure('tls', `what listens at ${host} does not speak TLS: is the URL to begin with http://?`, at);
+  }
+  if (TLS.test(code)) {
+    const advice = 'name its CA with fleet.ssl.certificate_authorities (or --ca), or correct its certificate';
+    return failure('tls', `no trusted connection to ${host}: ${text}; ${advice}`, at);
+  }
+  if (NOT_FOUND.has(code) || NO_CONNECTION.has(code)) {
+    const why = NOT_FOUND.has(code) ? 'its name cannot be resolved' : text;
+    return proxy === null
+      ? failure('unreachable', `${host} cannot be reached: ${why}`, at)
+      : failure('proxy', `${host} cannot be reached by the proxy ${proxy}: ${text}`, at);
+  }
+  if (BROKEN_OFF.has(code) || /terminated|other side closed|unexpected end of file/.test(text)) {
+    return failure('truncated', `${host} ended the connection before its answer was whole: ${text}`, at, {
+      answerLost: true,
+    });
+  }
+  if (
+    code.startsWith('HPE_') ||
+    code.startsWith('Z_') ||
+    code === 'UND_ERR_HEADERS_OVERFLOW' ||
+    code === 'ERR_ENCODING_INVALID_ENCODED_DATA' ||
+    thrown instanceof TypeError ||
+    (thrown instanceof Error && thrown.name === 'HTTPParserError')
+  ) {
+    return failure('garbage', `${host} answers, but not as a Fleet Server does: ${text}`, at);
+  }
+  if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR') {
+    return failure('tls', `a certificate or key file of fleet.ssl cannot be read: ${text}`, at);
+  }
+  return failure('unreachable', `${host} cannot be reached: ${text}`, at, { answerLost: true });
+}
+
+function deepest(thrown: unknown): { code: string; text: string } {
+  let error = thrown;
+  for (let depth = 0; depth < 5 && error instanceof Error; depth++) {
+    const code = (error as { code?: unknown }).code;
+    const generic = error instanceof AggregateError ? error.errors[0] : error.cause;
+    if (typeof code === 'string' && (code !== 'UND_ERR_ABORTED' || generic === undefined)) {
+      return { code, text: error.message || code };
+    }
+    if (generic === undefined) break;
+    error = generic;
+  }
+  return { code: '', text: error instanceof Error ? error.message || error.name : String(error) };
+}
+
+/** The failure an answer of another status than 200 stands for. */
+export function failureOfAnswer({ status, text, retryAfterMs: asked, at }: Answer, host: string): LinkFailure {
+  const body = parseErrorBody(parsedOrNull(text));
+  const said = body === null ? '' : `: ${[body.error, body.message].filter(Boolean).join(': ')}`;
+  const kind = kindOf(status, body?.error ?? null);
+  const lost = kind === 'serverError' || kind === 'requestTimeout';
+  const message = `${host} answered ${status}${said}${ADVICE[kind] ?? ''}`;
+  return failure(kind, message, at, { status, retryAfterMs: asked, answerLost: lost });
+}
+
+const ADVICE: Partial<Record<FailureKind, string>> = {
+  unsupportedVersion: '; set `fleet.agent_version` to a version that this Fleet Server accepts',
+  unauthorised: '; Fleet does not know this agent or its key',
+  forbidden: '; the key belongs to another agent, or may not do this',
+  notFound: '; is this the URL of a Fleet Server?',
+  tooMany: '; Fleet is busy',
+  requestTimeout: '; something on the way has a limit shorter than the poll',
+};
+
+function kindOf(status: number, error: string | null): FailureKind {
+  if (status === 400) return error === 'UnsupportedVersion' ? 'unsupportedVersion' : 'badRequest';
+  if (status === 401) return 'unauthorised';
+  if (status === 403) return 'forbidden';
+  if (status === 404) return 'notFound';
+  if (status === 407) return 'proxy';
+  if (status === 408) return 'requestTimeout';
+  if (status === 429) return 'tooMany';
+  if (status >= 500) return 'serverError';
+  if (status >= 200 && status < 400) return 'garbage';
+  return 'unexpected';
+}
+
+export function parsedOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,102 @@
+/** `holdfast render`: usable in the CI of a policy repository, so it says everything and touches nothing. */
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { runProgram } from '../../src/commands/program.ts';
+import { EXIT } from '../../src/errors.ts';
+import { fakeSurroundings } from './fakes.ts';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'hf-render-'));
+  mkdirSync(join(directory, 'specs'));
+  // Refuses a configuration that says so, in its own words.
+  const program = join(directory, 'program');
+  writeFileSync(program, '#!/bin/sh\nif grep -q lisen "$2"; then echo "unknown directive lisen" >&2; exit 1; fi\n');
+  chmodSync(program, 0o755);
+  writeFileSync(
+    join(directory, 'specs/web.spec.yml'),
+    `version: 2
+inputs:
+  - name: web
+    description: a program
+    platforms: [linux/amd64, linux/arm64, darwin/arm64, darwin/amd64]
+    outputs: ["*"]
+    daemon:
+      command: ${program}
+      args: ["-c", "\${component.dir}/web.conf"]
+      files:
+        - { path: web.conf, from: config }
+      check: { args: ["-t", "\${component.dir}/web.conf"], timeout: 5s }
+`,
+  );
+});
+afterEach(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const policyOf = (config: string, type = 'web') => `id: web
+revision: 3
+outputs: { default: { type: elasticsearch, hosts: ["https://es:9200"] } }
+inputs:
+  - id: one
+    type: ${type}
+    use_output: default
+    config: ${JSON.stringify(config)}
+`;
+
+async function render(policy: string, ...more: string[]) {
+  const file = join(directory, 'policy.yml');
+  writeFileSync(file, policy);
+  const surroundings = fakeSurroundings();
+  const home = join(directory, 'home');
+  const code = await runProgram(
+    ['render', file, '--home', home, '--specs', join(directory, 'specs'), ...more],
+    surroundings,
+  );
+  expect(existsSync(home), 'the home is not touched').toBe(false);
+  return { code, ...surroundings.terminal.said };
+}
+
+describe('render', () => {
+  test('shows command, files and plan', async () => {
+    const { code, out } = await render(policyOf('listen 80;\n'));
+    expect(code).toBe(EXIT.success);
+    expect(out).toContain('--- web.conf\nlisten 80;\n');
+    expect(out).toMatch(/\$ .*program -c .*home\/components\/web-default-one\/current\/web\.conf/);
+    expect(out).toContain('plan, from nothing:\n  start web-default-one\n');
+  });
+
+  test('--json prints one object', async () => {
+    const { out } = await render(policyOf('listen 80;'), '--json');
+    expect(JSON.parse(out)).toMatchObject({ plan: [{ id: 'start web-default-one' }], problems: [], checks: [] });
+  });
+
+  test('--check runs the check on files of its own, and leaves nothing behind', async () => {
+    const before = readdirSync(tmpdir()).filter((name) => name.startsWith('holdfast-render-'));
+    const good = await render(policyOf('listen 80;'), '--check');
+    expect(good).toMatchObject({ code: EXIT.success, out: expect.stringContaining('check web-default-one: passed') });
+    const bad = await render(policyOf('lisen 80;'), '--check');
+    expect(bad.code).toBe(EXIT.failure);
+    expect(bad.out).toContain('check web-default-one: refused: unknown directive lisen');
+    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('holdfast-render-'))).toEqual(before);
+  });
+
+  test('an input without a spec is named and only degrades', async () => {
+    const { code, out } = await render(policyOf('x', 'endpoint'));
+    expect(code).toBe(EXIT.success);
+    expect(out).toContain('degraded: endpoint-default');
+  });
+
+  test('a policy that is no policy is refused with file, line and column', async () => {
+    const { code, err } = await render('id: web\ninputs: [\n');
+    expect(code).toBe(EXIT.failure);
+    expect(err).toMatch(/^holdfast: POLICY_UNPARSABLE: .*policy\.yml:\d+:\d+/);
+  });
+
+  test('a spec that is broken is named', async () => {
+    writeFileSync(join(directory, 'specs/broken.spec.yml'), 'version: 9\n');
+    expect((await render(policyOf('listen 80;'))).out).toContain('spec not used: ');
+  });
+});

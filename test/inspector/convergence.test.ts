@@ -1,0 +1,69 @@
+/** "Why is it not converged?" has one answer, the first thing that stands in the way. */
+import { describe, expect, test } from 'vitest';
+import { convergence } from '../../src/commands/convergence.ts';
+import { aStatus, NOW, policy } from '../commands/fakes.ts';
+
+const why = (changes: Parameters<typeof aStatus>[0]) => convergence(aStatus(changes), NOW);
+
+describe('an agent', () => {
+  test('that runs, holds and has acked what Fleet assigned is converged', () => {
+    expect(why({})).toEqual({
+      converged: true,
+      sentence: expect.stringMatching(/^Converged: web:\d+ runs/),
+      step: null,
+    });
+  });
+
+  test('that applies a policy names the step it waits for, by its id', () => {
+    const applying = why({
+      path: { policy: 'apply' },
+      policy: { received: policy(9) },
+      awaiting: 'reload nginx-default-web: waiting for "reconfigured"',
+    });
+    expect(applying).toMatchObject({ converged: false, step: 'reload nginx-default-web' });
+    expect(applying.sentence).toMatch(/^web:9 is being applied\. Awaited: step reload nginx-default-web: waiting/);
+  });
+
+  test.each([
+    ['persists', { path: { policy: 'persist' } }, /is on its way to the disk/],
+    ['acks', { path: { policy: 'ack' } }, /its ack is on its way to Fleet/],
+    ['goes back', { path: { policy: 'rollback' } }, /is being taken back: web:\d+ is brought up again/],
+    ['cannot write', { store: { failing: 'no space left on device' } }, /The disk takes no writes.*no space left/],
+    [
+      'holds less',
+      { policy: { orphaned: { reason: 'the file is torn', since: '' } } },
+      /less than Fleet believes \(the file is torn\)/,
+    ],
+    ['is in safe mode', { state: 'safeMode', start: { crashes: 3 } }, /In safe mode after 3 crashes/],
+    ['is unenrolled', { state: 'unenrolled' }, /has left Fleet/],
+    ['owes acks', { actions: { outbox: 2 } }, /2 acks are owed to Fleet/],
+    [
+      'has no link',
+      { fleet: { state: 'backing-off', message: 'connection refused' } },
+      /cannot be reached.*connection refused/,
+    ],
+  ] as const)('that %s says so', (_, changes, sentence) => {
+    const answer = why(changes);
+    expect(answer.converged).toBe(false);
+    expect(answer.sentence).toMatch(sentence);
+  });
+
+  test('that rejected what Fleet assigned says why, what runs, and when it is tried again', () => {
+    const rejected = {
+      ...policy(9),
+      kind: 'check',
+      reason: 'unknown directive "lisen".',
+      rejected_at: new Date(NOW - 5_000).toISOString(),
+      next_try: new Date(NOW + 58_000).toISOString(),
+    };
+    const { sentence } = why({ policy: { received: policy(9), rejected: [rejected] } });
+    expect(sentence).toMatch(
+      /^Fleet assigned web:9, which was rejected 5 s ago: unknown directive "lisen"; web:\d+ runs on\. Next try in 58 s\.$/,
+    );
+  });
+
+  test('whose component is unwell is told apart from one that has another policy', () => {
+    const components = [{ ...aStatus().components[0], state: 'degraded', message: 'no answer' }] as never;
+    expect(why({ components }).sentence).toBe('The policy is in place, but nginx-default-web is degraded: no answer.');
+  });
+});
