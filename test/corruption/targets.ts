@@ -1,0 +1,103 @@
+/** What can be damaged in a home, and what the agent then has to hold on to. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { componentPaths, homePaths } from '../../src/services/home.ts';
+import { RELOADS, RESTARTS } from '../kill-matrix/scenarios.ts';
+import type { Stage } from '../kill-matrix/stage.ts';
+import { swap } from './damage.ts';
+
+export interface Target {
+  readonly name: string;
+  readonly paths: (stage: Stage, hashes: readonly string[]) => readonly string[];
+  /** A whole file of the same kind from elsewhere; see the damage `foreign`. */
+  readonly other: (stage: Stage, hashes: readonly string[], foreign: Stage) => string;
+  /**
+   * `heals`: by itself, up to the policy that Fleet wants. `holds`: it runs the best it has, says what is wrong and is whole when a person has put
+   * the file back.
+   */
+  readonly ends: 'heals' | 'holds';
+  /** The agent names the file in its log, or what it lost. */
+  readonly says?: RegExp;
+}
+
+const slots = (stage: Stage) => homePaths(stage.home).slots;
+const objectOf = (stage: Stage, hash: string | undefined) => join(homePaths(stage.home).objects, hash ?? '');
+
+export const TARGETS: readonly Target[] = [
+  {
+    name: 'the identity',
+    paths: (stage) => [homePaths(stage.home).identity],
+    // The identity of another agent is no damage: replacing it is how an agent becomes another one.
+    other: (stage) => homePaths(stage.home).settings,
+    ends: 'holds',
+    says: /identity/,
+  },
+  { name: 'slot 0', paths: (stage) => [slots(stage)[0]], other: (_s, _h, foreign) => slots(foreign)[0], ends: 'heals' },
+  { name: 'slot 1', paths: (stage) => [slots(stage)[1]], other: (_s, _h, foreign) => slots(foreign)[1], ends: 'heals' },
+  {
+    name: 'both slots',
+    paths: slots,
+    other: (_s, _h, foreign) => slots(foreign)[0],
+    ends: 'heals',
+    says: /holds less|root\.\d/,
+  },
+  {
+    name: "last good's object",
+    paths: (stage, hashes) => [objectOf(stage, hashes[0])],
+    other: (stage, hashes) => objectOf(stage, hashes[1]),
+    ends: 'heals',
+    says: /object|policy/,
+  },
+  {
+    name: 'all objects',
+    paths: (stage) =>
+      readdirSync(homePaths(stage.home).objects).map((name) => join(homePaths(stage.home).objects, name)),
+    other: (stage) => slots(stage)[0],
+    ends: 'heals',
+    says: /object|policy/,
+  },
+  {
+    name: 'the link to the current configuration',
+    paths: (stage) => [componentPaths(stage.home, RELOADS).current],
+    other: (stage) => homePaths(stage.home).settings,
+    ends: 'heals',
+  },
+  {
+    name: 'the record of a process',
+    paths: (stage) => [componentPaths(stage.home, RELOADS).process],
+    other: (stage) => componentPaths(stage.home, RESTARTS).process,
+    ends: 'heals',
+  },
+  {
+    name: 'the output of a component',
+    paths: (stage) => [componentPaths(stage.home, RELOADS).output],
+    other: (stage) => homePaths(stage.home).settings,
+    ends: 'heals',
+  },
+  {
+    name: 'the settings',
+    paths: (stage) => [homePaths(stage.home).settings],
+    other: (stage) => join(homePaths(stage.home).specs, 'reloads.spec.yml'),
+    ends: 'holds',
+  },
+  {
+    name: 'a spec',
+    paths: (stage) => [join(homePaths(stage.home).specs, 'reloads.spec.yml')],
+    other: (stage) => homePaths(stage.home).settings,
+    ends: 'holds',
+  },
+];
+
+/** Pairs of files in each other's place. */
+export const SWAPS: readonly {
+  readonly name: string;
+  readonly inflict: (stage: Stage, hashes: readonly string[]) => void;
+}[] = [
+  { name: 'the slots', inflict: (stage) => swap(slots(stage)[0], slots(stage)[1]) },
+  { name: 'the objects', inflict: (stage, hashes) => swap(objectOf(stage, hashes[0]), objectOf(stage, hashes[1])) },
+  {
+    name: 'the records of two processes',
+    inflict: (stage) => swap(componentPaths(stage.home, RELOADS).process, componentPaths(stage.home, RESTARTS).process),
+  },
+  { name: 'a slot and an object', inflict: (stage, hashes) => swap(slots(stage)[0], objectOf(stage, hashes[0])) },
+];

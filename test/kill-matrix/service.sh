@@ -1,0 +1,23 @@
+#!/bin/sh
+# A service that costs nothing while it waits, and writes what it does to DATA/events, one line an event. `crash` in its configuration: it does.
+# usage: service.sh CONFIGURATION DATA
+configuration=$1 data=$2
+mkdir -p "$data"
+before=$(cat "$data/pid" 2>/dev/null)
+if [ -n "$before" ] && [ "$before" != $$ ] && grep -qs "$data" "/proc/$before/cmdline"; then echo "two: $before and $$" >>"$data/events"; fi
+echo $$ >"$data/pid"
+take() {
+  read -r text <"$configuration"
+  echo "$1 $$ $text" >>"$data/events"
+  case $text in *crash*) exit 3 ;; esac
+}
+trap 'take reloaded; echo reconfigured' HUP
+trap 'echo "stopped $$" >>"$data/events"; kill $waiting; exit 0' TERM
+take started
+echo ready
+while :; do
+  sleep 86400 &
+  waiting=$!
+  wait $waiting
+  kill $waiting 2>/dev/null
+done

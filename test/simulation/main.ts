@@ -1,0 +1,111 @@
+/**
+ * `npm run simulate -- --seeds N [--from S] [--scenario NAME] [--seconds T]`: that many worlds, what was covered, and how fast. A failing world prints its seed, the
+ * shortest schedule that still fails, and the command that replays it: `npm run simulate -- --seed S --scenario NAME [--only 0,3]`.
+ */
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { emptyTally, type Failure, merge, scenarioOf, shrink, type Tally, tableOf } from './campaign.ts';
+import { type Happening, SCENARIOS, type Scenario, scheduleOf } from './schedule.ts';
+import { runWorld } from './world.ts';
+
+/** Seeds a worker is given at a time. */
+const BATCH = 10;
+const PROGRESS_EVERY_MS = 10_000;
+/** Failing worlds that are shrunk and shown. */
+const SHOWN = 3;
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '1000' },
+    from: { type: 'string', default: '0' },
+    scenario: { type: 'string' },
+    seconds: { type: 'string' },
+    seed: { type: 'string' },
+    only: { type: 'string' },
+    workers: { type: 'string', default: String(availableParallelism()) },
+  },
+});
+
+function scenarioAsked(): Scenario | null {
+  if (values.scenario === undefined) return null;
+  const scenario = SCENARIOS.find((one) => one === values.scenario);
+  if (scenario === undefined) throw new Error(`no scenario ${values.scenario}; there are: ${SCENARIOS.join(', ')}`);
+  return scenario;
+}
+
+async function replay(seed: number, scenario: Scenario, only: readonly number[] | null): Promise<boolean> {
+  const whole = scheduleOf(seed, scenario);
+  const schedule = only === null ? whole : only.map((at) => whole[at] as Happening);
+  const { trace, violations } = await runWorld({ seed, schedule, traced: true });
+  console.log(trace.join('\n'));
+  for (const { promise, atMs, message } of violations) console.log(`BROKEN ${promise} at ${atMs / 1000} s: ${message}`);
+  return violations.length === 0;
+}
+
+async function runMany(): Promise<{ readonly tally: Tally; readonly tookMs: number }> {
+  const scenario = scenarioAsked();
+  const from = Number(values.from);
+  const to = from + Number(values.seeds);
+  const until =
+    values.seconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + Number(values.seconds) * 1000;
+  const began = performance.now();
+  const tally = emptyTally();
+  let next = from;
+  const progress = setInterval(() => {
+    const rate = (tally.worlds / (performance.now() - began)) * 1000;
+    console.log(`${tally.worlds} of ${to - from} worlds, ${tally.failures.length} broken, ${rate.toFixed(1)} a second`);
+  }, PROGRESS_EVERY_MS);
+  await Promise.all(
+    Array.from({ length: Number(values.workers) }, async () => {
+      const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: { scenario } });
+      while (next < to && performance.now() < until && tally.failures.length < 100) {
+        const batch = { from: next, to: Math.min(to, next + BATCH) };
+        next = batch.to;
+        worker.postMessage(batch);
+        merge(tally, await answerOf(worker));
+      }
+      await worker.terminate();
+    }),
+  );
+  clearInterval(progress);
+  return { tally, tookMs: performance.now() - began };
+}
+
+function answerOf(worker: Worker): Promise<Tally> {
+  return new Promise((resolve, reject) => {
+    worker.once('error', reject);
+    worker.once('message', (tally: Tally) => {
+      worker.off('error', reject);
+      resolve(tally);
+    });
+  });
+}
+
+async function show(failure: Failure): Promise<void> {
+  const { seed, scenario, promise, message } = failure;
+  console.log(`\nBROKEN ${promise} in seed ${seed} (${scenario}): ${message}`);
+  const kept = await shrink(failure);
+  const whole = scheduleOf(seed, scenario);
+  console.log(`shortest schedule found (${kept.length} of ${whole.length}):`);
+  for (const at of kept) console.log(`  ${JSON.stringify(whole[at])}`);
+  console.log(`replay: npm run simulate -- --seed ${seed} --scenario ${scenario} --only ${kept.join(',')}`);
+}
+
+if (values.seed !== undefined) {
+  const seed = Number(values.seed);
+  const only = values.only === undefined ? null : values.only.split(',').filter(Boolean).map(Number);
+  process.exitCode = (await replay(seed, scenarioOf(seed, scenarioAsked()), only)) ? 0 : 1;
+} else {
+  console.warn = () => {};
+  const { tally, tookMs } = await runMany();
+  console.log(tableOf(tally));
+  for (const failure of tally.failures.toSorted((a, b) => a.seed - b.seed).slice(0, SHOWN)) await show(failure);
+  const others = tally.failures.slice(SHOWN).map(({ seed, scenario, promise }) => `${seed} (${scenario}, ${promise})`);
+  if (others.length > 0) console.log(`\nbroken as well: ${others.join(', ')}`);
+  const rate = ((tally.worlds / tookMs) * 1000).toFixed(1);
+  console.log(
+    `\n${tally.worlds} worlds, ${tally.lives} lives, ${tally.events} events: ${tally.failures.length} broken; ${rate} worlds/s with ${values.workers} workers`,
+  );
+  process.exitCode = tally.failures.length === 0 ? 0 : 1;
+}

@@ -1,0 +1,364 @@
+/** Agents that are broken on purpose, at least one a promise: an oracle that does not notice them proves nothing. */
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import type * as Agent from '../../src/machines/agent.ts';
+import type { AgentContext } from '../../src/machines/agent-context.ts';
+import type { Facts } from '../../src/machines/facts.ts';
+import type * as Decisions from '../../src/machines/gateway-decisions.ts';
+import type * as ReportModule from '../../src/machines/report.ts';
+import type * as RulesModule from '../../src/machines/rules.ts';
+import type * as StoreModule from '../../src/services/store/store.ts';
+import type { World } from '../../src/world.ts';
+import { PROMISES, type PromiseName } from './oracle.ts';
+import { type Scenario, scheduleOf } from './schedule.ts';
+import { runWorld } from './world.ts';
+
+type Advance = typeof RulesModule.advance;
+type Changes = Parameters<Advance>[1];
+
+/** What is broken at the moment; everything else is the product's own. */
+const broken = vi.hoisted(
+  (): {
+    advance?: (real: Advance, ...args: Parameters<Advance>) => ReturnType<Advance>;
+    decideWhatToSay?: typeof Decisions.decideWhatToSay;
+    chooseBackoff?: typeof Decisions.chooseBackoff;
+    buildReport?: (
+      real: typeof ReportModule.buildReport,
+      context: AgentContext,
+    ) => ReturnType<typeof ReportModule.buildReport>;
+    chart?: 'network before replay' | 'way back before verdict';
+    refusesGarbage?: boolean;
+  } => ({}),
+);
+
+vi.mock('../../src/machines/rules.ts', async (original) => {
+  const real = await original<typeof RulesModule>();
+  const advance: Advance = (...args) => broken.advance?.(real.advance, ...args) ?? real.advance(...args);
+  return { ...real, advance };
+});
+
+vi.mock('../../src/machines/gateway-decisions.ts', async (original) => {
+  const real = await original<typeof Decisions>();
+  return {
+    ...real,
+    decideWhatToSay: (args: Decisions.Args) => (broken.decideWhatToSay ?? real.decideWhatToSay)(args),
+    chooseBackoff: (args: Decisions.Args) => (broken.chooseBackoff ?? real.chooseBackoff)(args),
+  };
+});
+
+vi.mock('../../src/machines/report.ts', async (original) => {
+  const real = await original<typeof ReportModule>();
+  return {
+    ...real,
+    buildReport: (context: AgentContext) =>
+      broken.buildReport?.(real.buildReport, context) ?? real.buildReport(context),
+  };
+});
+
+vi.mock('../../src/services/store/store.ts', async (original) => {
+  const real = await original<typeof StoreModule>();
+  return {
+    ...real,
+    openStore: async (options: StoreModule.StoreOptions) => {
+      const opened = await real.openStore(options);
+      const [finding] = opened.findings;
+      if (broken.refusesGarbage && !options.lookOnly && finding) throw new Error(finding.message);
+      return opened;
+    },
+  };
+});
+
+vi.mock('../../src/machines/agent.ts', async (original) => {
+  const real = await original<typeof Agent>();
+  const { agentSetup } = await import('../../src/machines/agent-setup.ts');
+  type Config = Parameters<typeof agentSetup.createMachine>[0];
+  const chartWith = (change: (config: { states: Record<string, unknown> }) => void) => {
+    const config = structuredCloneOf(real.agentMachine.config) as { states: Record<string, unknown> };
+    change(config);
+    return agentSetup.createMachine(config as unknown as Config) as unknown as typeof real.agentMachine;
+  };
+  const charts = {
+    'network before replay': chartWith(({ states }) => {
+      Object.assign(states.replay as object, { always: { target: 'running' } });
+    }),
+    'way back before verdict': chartWith(({ states }) => {
+      const running = states.running as { states: { rollback: { states: { judging: object } } } };
+      Object.assign(running.states.rollback.states.judging, { always: 'restoring' });
+    }),
+  };
+  return {
+    ...real,
+    get agentMachine() {
+      return broken.chart === undefined ? real.agentMachine : charts[broken.chart];
+    },
+  };
+});
+
+/** A chart's config holds functions (input and params mappers), which are shared. */
+function structuredCloneOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(structuredCloneOf);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, structuredCloneOf(inner)]));
+}
+
+/** Changes what the rules made of the facts. */
+const withFacts = (change: (after: Facts, before: Facts, changes: Changes, now: number) => Facts) => ({
+  advance: (real: Advance, ...args: Parameters<Advance>): ReturnType<Advance> => {
+    const after = real(...args);
+    return { ...after, facts: change(after.facts, args[0], args[1], args[2]) };
+  },
+});
+
+const has = (changes: Changes, type: Changes[number]['type']) => changes.some((one) => one.type === type);
+
+/** Files whose syncs below a path do nothing. */
+const withoutSyncs = (matches: (path: string) => boolean) => (world: World) => ({
+  ...world,
+  files: {
+    ...world.files,
+    open: async (path: string, how: 'read' | 'write' | 'create') => {
+      const file = await world.files.open(path, how);
+      return matches(path) ? { ...file, sync: async () => {}, datasync: async () => {} } : file;
+    },
+  },
+});
+
+interface Mutant {
+  readonly name: string;
+  /** Any of these may be what notices. */
+  readonly breaks: readonly PromiseName[];
+  readonly scenario: Scenario;
+  readonly from: number;
+  readonly broken?: () => typeof broken;
+  readonly patch?: (world: World) => World;
+}
+
+const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'acks a policy when it is received',
+    breaks: ['P1'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () =>
+      withFacts((after, _before, changes, now) => {
+        const { candidate } = after;
+        if (!has(changes, 'delivery.received') || candidate === null) return after;
+        const ack = {
+          actionId: candidate.actionId,
+          actionType: 'POLICY_CHANGE',
+          message: '',
+          error: null,
+          owedAt: now,
+          notFound: 0,
+          policy: candidate,
+        };
+        return { ...after, outbox: [...after.outbox.filter((one) => one.actionId !== ack.actionId), ack] };
+      }),
+  },
+  {
+    name: 'does not sync objects',
+    breaks: ['P1', 'P4', 'P7', 'P10'],
+    scenario: 'quiet',
+    from: 0,
+    patch: withoutSyncs((path) => path.includes('/objects/')),
+  },
+  {
+    name: 'does not sync the root record',
+    breaks: ['P1', 'P4', 'P6'],
+    scenario: 'quiet',
+    from: 0,
+    patch: withoutSyncs((path) => path.includes('/root.')),
+  },
+  {
+    name: 'opens the network before the replay',
+    breaks: ['P2'],
+    scenario: 'crashes',
+    from: 0,
+    broken: () => ({ chart: 'network before replay' }),
+  },
+  {
+    name: 'makes a refused policy last good',
+    breaks: ['P3'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () => ({
+      advance: (real, facts, changes, ...more) =>
+        real(
+          facts,
+          changes.map((one) => (one.type === 'policy.rejected' ? { type: 'policy.promoted', hash: one.hash } : one)),
+          ...more,
+        ),
+    }),
+  },
+  {
+    name: 'steps back before the verdict is durable',
+    breaks: ['P3'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () => ({ chart: 'way back before verdict' }),
+  },
+  {
+    name: 'makes the token durable before the actions',
+    breaks: ['P4'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () => {
+      let late: Changes[number] | null = null;
+      return {
+        advance: (real, facts, changes, ...more) => {
+          const owed = late === null ? [] : [late];
+          late = null;
+          const now = changes.map((one) => {
+            if (one.type !== 'delivery.received' || one.actions.length === 0) return one;
+            late = { ...one, token: null, policy: null };
+            return { ...one, actions: [] };
+          });
+          return real(facts, [...owed, ...now], ...more);
+        },
+      };
+    },
+  },
+  {
+    name: 'carries out again what it has done',
+    breaks: ['P5'],
+    scenario: 'quiet',
+    from: 20,
+    broken: () => ({
+      advance: (real, facts, changes, ...more) => {
+        const again = changes.flatMap((one) =>
+          one.type === 'delivery.received' ? one.actions.map(({ id }) => id) : [],
+        );
+        return real({ ...facts, journal: facts.journal.filter(({ id }) => !again.includes(id)) }, changes, ...more);
+      },
+    }),
+  },
+  {
+    name: 'forgets the acks it owes at a restart',
+    breaks: ['P6'],
+    scenario: 'crashes',
+    from: 0,
+    broken: () =>
+      withFacts((after, _before, changes) => (has(changes, 'start.opened') ? { ...after, outbox: [] } : after)),
+  },
+  {
+    name: 'owes no ack for a result',
+    breaks: ['P6'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () =>
+      withFacts((after, before, changes) =>
+        has(changes, 'action.done') ? { ...after, outbox: before.outbox } : after,
+      ),
+  },
+  {
+    name: 'reports what it has received',
+    breaks: ['P7'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () => ({
+      decideWhatToSay: ({ context }) => {
+        const { received } = context.facts;
+        return {
+          says: received === null ? null : { policyId: received.id, revision: received.revision, hash: received.hash },
+          cutAsked: false,
+        };
+      },
+    }),
+  },
+  {
+    name: 'does not say that it holds nothing',
+    breaks: ['P8'],
+    scenario: 'tampering',
+    from: 0,
+    broken: () => ({
+      buildReport: (real, context) => real({ ...context, orphaned: null }),
+    }),
+  },
+  {
+    name: 'calls every start the first after a goodbye',
+    breaks: ['P9'],
+    scenario: 'crashes',
+    from: 0,
+    broken: () =>
+      withFacts((after, _before, changes) => {
+        const [start, ...older] = after.starts;
+        if (!has(changes, 'start.opened') || start === undefined) return after;
+        return { ...after, starts: [{ ...start, previous: 'goodbye', crashes: 0 }, ...older] };
+      }),
+  },
+  {
+    name: 'makes attempts it has not spent',
+    breaks: ['P10'],
+    scenario: 'crashes',
+    from: 0,
+    broken: () =>
+      withFacts((after, before, changes) => {
+        if (!has(changes, 'start.opened') && !has(changes, 'candidate.spent')) return after;
+        const generations = after.generations.map((one) => ({ ...one, attempts: Math.min(1, one.attempts) }));
+        const candidate =
+          after.candidate === null ? null : { ...after.candidate, attempts: before.candidate?.attempts ?? 1 };
+        return { ...after, generations, candidate };
+      }),
+  },
+  {
+    name: 'does not start on what it cannot read',
+    breaks: ['P11'],
+    scenario: 'tampering',
+    from: 0,
+    broken: () => ({ refusesGarbage: true }),
+  },
+  {
+    name: 'waits for days after an error of the link',
+    breaks: ['P12'],
+    scenario: 'network',
+    from: 0,
+    broken: () => ({ chooseBackoff: () => ({ delayMs: 5 * 24 * 3_600_000 }) }),
+  },
+  {
+    name: 'never promotes what is healthy',
+    breaks: ['P12'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () => ({
+      advance: (real, facts, changes, ...more) =>
+        real(
+          facts,
+          changes.filter(({ type }) => type !== 'policy.promoted'),
+          ...more,
+        ),
+    }),
+  },
+];
+
+/** Worlds that a mutant may live in before it must have been caught. */
+const SEEDS_MOST = 40;
+
+afterEach(() => {
+  for (const key of Object.keys(broken)) delete (broken as Record<string, unknown>)[key];
+});
+
+describe('an agent that', () => {
+  test.each(MUTANTS)(
+    '$name is caught',
+    { timeout: 300_000 },
+    async ({ name, breaks, scenario, from, broken: breakIt, patch }) => {
+      Object.assign(broken, breakIt?.() ?? {});
+      for (let seed = from; seed < from + SEEDS_MOST; seed += 1) {
+        const { violations } = await runWorld({
+          seed,
+          schedule: scheduleOf(seed, scenario),
+          ...(patch ? { patch } : {}),
+        });
+        const [first] = violations;
+        if (first === undefined) continue;
+        if (process.env.SHOW_MUTANTS) console.log(`${name}: seed ${seed}: ${first.promise}: ${first.message}`);
+        expect(breaks, first.message).toContain(first.promise);
+        return;
+      }
+      expect.fail(`lived through ${SEEDS_MOST} worlds`);
+    },
+  );
+
+  test('breaks each of the promises is among them', () => {
+    expect(new Set(MUTANTS.flatMap(({ breaks }) => breaks))).toEqual(new Set(PROMISES));
+  });
+});

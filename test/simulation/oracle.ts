@@ -1,0 +1,701 @@
+/**
+ * The twelve promises (design, section 2) as predicates over a world: what the server has seen and believes, what the disk holds when it is
+ * read back, what runs, and what was said. It believes nothing the agent says of itself unless the disk or the server bears it out.
+ */
+import type { AgentContext } from '../../src/machines/agent-context.ts';
+import { type Facts, JOURNAL_KEPT } from '../../src/machines/facts.ts';
+import { canonicalJson } from '../../src/policy/canonical.ts';
+import type { Exchange } from '../../src/services/fleet/transport.ts';
+import type { Incarnation } from './incarnation.ts';
+import { renderHere, type SimPolicy } from './policies.ts';
+import type { Reading } from './reading.ts';
+import { type AckSeen, type CheckinSeen, type SimAction, seenIn } from './sim-fleet.ts';
+
+export type PromiseName = 'P1' | 'P2' | 'P3' | 'P4' | 'P5' | 'P6' | 'P7' | 'P8' | 'P9' | 'P10' | 'P11' | 'P12';
+
+export const PROMISES: readonly PromiseName[] = [
+  'P1',
+  'P2',
+  'P3',
+  'P4',
+  'P5',
+  'P6',
+  'P7',
+  'P8',
+  'P9',
+  'P10',
+  'P11',
+  'P12',
+];
+
+export interface Violation {
+  readonly promise: PromiseName;
+  readonly atMs: number;
+  readonly message: string;
+}
+
+/** What the oracle looks at. */
+export interface Observed {
+  readonly nowMs: number;
+  readonly wallMs: number;
+  readonly bootId: string;
+  /** What would survive a power cut now. */
+  durable(): Promise<Reading>;
+  /** Components whose process lives, is ready, and runs this hash. */
+  readyComponents(): ReadonlyMap<string, string>;
+  readonly attemptLimit: number;
+}
+
+/** How a start ended, as far as the world knows. */
+type End = 'killed' | 'goodbye' | 'ended';
+
+interface Life {
+  readonly incarnation: Incarnation;
+  /** What its disk held when it began, in the page cache. */
+  readonly found: Reading;
+  firstSend: boolean;
+  /** Components of which a step was issued. */
+  readonly claimed: Set<string>;
+  /** Number of its start record, once that is durable. */
+  start: number | null;
+  readonly applied: Set<string>;
+  context: AgentContext | null;
+  leaving: boolean;
+}
+
+export class Oracle {
+  readonly violations: Violation[] = [];
+  readonly checks = new Map<PromiseName, number>();
+  readonly #world: Observed;
+  /** Checks that read the disk, done when everything has come to rest. */
+  #pending: (() => Promise<void>)[] = [];
+  #life: Life | null = null;
+  /** As the newest commit that was answered left them. */
+  #facts: Facts | null = null;
+  /** The newest commit that was seen on the platter. */
+  #proven: { readonly facts: Facts; readonly sequence: number } | null = null;
+
+  // What the server knows
+  #deliveries: { readonly policy: SimPolicy; readonly actionId: string }[] = [];
+  readonly #dispatched = new Map<string, readonly SimAction[]>();
+  readonly #sentActions = new Set<string>();
+  readonly #ackedPolicies: { readonly actionId: string; readonly atMs: number }[] = [];
+  readonly #ackedActions = new Map<string, AckSeen>();
+  readonly #verdicts = new Map<string, number[]>();
+
+  // What befell it
+  #tamperedAtMs = Number.NEGATIVE_INFINITY;
+  #readErrorsUntilMs = Number.NEGATIVE_INFINITY;
+  #programsFailed = false;
+  #clockJumped = false;
+  #serverForgot = false;
+  #askedAtMs = Number.NEGATIVE_INFINITY;
+  /** Last good runs and no reason to touch it was given since the state was tampered with. */
+  #mustKeep = false;
+  readonly #promotedAtMs = new Map<string, number>();
+  readonly #ends = new Map<number, End>();
+  /** Lives that applied something and died, by what they applied. */
+  readonly #deaths = new Map<string, number>();
+  readonly #trials = new Map<string, ReadonlyMap<string, string>>();
+  /** Every policy there ever was, by hash. */
+  readonly known = new Map<string, SimPolicy>();
+
+  constructor(world: Observed) {
+    this.#world = world;
+  }
+
+  /** Does what was put off; to be called when the world has come to rest. */
+  async look(): Promise<void> {
+    while (this.#pending.length > 0) {
+      const checks = this.#pending;
+      this.#pending = [];
+      for (const check of checks) await check();
+    }
+  }
+
+  #hold(promise: PromiseName, holds: boolean, message: () => string): void {
+    this.checks.set(promise, (this.checks.get(promise) ?? 0) + 1);
+    if (holds) return;
+    this.violations.push({ promise, atMs: this.#world.nowMs, message: message() });
+  }
+
+  // ---- what befalls the world ----
+
+  knows(policy: SimPolicy): void {
+    this.known.set(policy.hash, policy);
+  }
+
+  tampered(whileRunning: boolean): void {
+    this.#tamperedAtMs = this.#world.nowMs;
+    this.#mustKeep = whileRunning && this.#life?.context?.facts.safeMode === null;
+  }
+
+  readsFailUntil(ms: number): void {
+    this.#readErrorsUntilMs = Math.max(this.#readErrorsUntilMs, ms);
+    this.#tamperedAtMs = Math.max(this.#tamperedAtMs, ms);
+  }
+
+  programFailed(): void {
+    this.#programsFailed = true;
+    this.#mustKeep = false;
+  }
+
+  clockJumped(): void {
+    this.#clockJumped = true;
+  }
+
+  serverForgot(): void {
+    this.#serverForgot = true;
+  }
+
+  asked(what: string): void {
+    this.#askedAtMs = this.#world.nowMs;
+    this.#mustKeep = false;
+    if (what !== 'retry.requested' && this.#life) this.#life.leaving = true;
+  }
+
+  // ---- the life of a process ----
+
+  began(incarnation: Incarnation, found: Reading): void {
+    this.#life = {
+      incarnation,
+      found,
+      firstSend: true,
+      claimed: new Set(),
+      start: null,
+      applied: new Set(),
+      context: null,
+      leaving: false,
+    };
+    this.#mustKeep = false;
+    const untouched = !this.#tamperedSince(incarnation.startedAtMs - 1) && !this.#tamperedEver();
+    const proven = this.#proven;
+    if (untouched && proven !== null) {
+      const lost = `a commit was lost: it had sequence ${proven.sequence}; the disk has ${found.facts === null ? 'no record' : found.sequence}`;
+      this.#hold('P4', found.facts !== null && found.sequence >= proven.sequence, () => lost);
+      const other = found.sequence === proven.sequence && !same(found.facts, proven.facts);
+      this.#hold('P4', !other, () => 'the disk holds other facts than those that were committed');
+    }
+    // A confirmation that was only in the page cache and survived there.
+    for (const { hash, attempts } of found.facts?.generations ?? []) {
+      if (attempts === 0) this.#deaths.delete(`replay ${hash}`);
+    }
+    this.#holdsAcked(found, 'what a start finds');
+  }
+
+  /** What a start would find had the power gone at this instant, with any of the un-synced data. */
+  mightFind(read: () => Promise<Reading>): void {
+    const proven = this.#proven;
+    if (this.#tamperedEver() || proven === null) return;
+    this.#pending.push(async () => {
+      const found = await read();
+      const held = found.facts !== null && found.sequence >= proven.sequence;
+      this.#hold(
+        'P4',
+        held,
+        () =>
+          `a power cut could have lost the commit ${proven.sequence}: the disk would hold ${found.facts === null ? 'no record' : found.sequence}`,
+      );
+      this.#holdsAcked(found, 'a power cut at this instant could have left what');
+    });
+  }
+
+  /** It ended, by death or by itself. */
+  ended(incarnation: Incarnation, how: 'died' | 'ended'): void {
+    const life = this.#life;
+    if (life?.incarnation !== incarnation) return;
+    if (life.start !== null) this.#ends.set(life.start, how === 'died' ? 'killed' : 'ended');
+    const said = this.#facts?.starts[0];
+    if (said?.number === life.start && said?.goodbye) this.#ends.set(said.number, 'goodbye');
+    if (how === 'died' || !said?.goodbye) {
+      for (const key of life.applied) this.#deaths.set(key, (this.#deaths.get(key) ?? 0) + 1);
+    }
+    this.#life = null;
+  }
+
+  // ---- what the agent does ----
+
+  sees(incarnation: Incarnation, context: AgentContext): void {
+    if (this.#life?.incarnation === incarnation) this.#life.context = context;
+  }
+
+  committed(incarnation: Incarnation, facts: Facts): void {
+    const life = this.#life;
+    if (life?.incarnation !== incarnation || this.#facts === facts) return;
+    const before = this.#facts ?? life.found.facts;
+    const continuous = before !== null && !this.#tamperedSince(incarnation.startedAtMs);
+    this.#facts = facts;
+    const begunAtMs = this.#world.nowMs;
+    this.#pending.push(async () => {
+      const held = await this.#world.durable();
+      // A process that died meanwhile may have taken the power with it: what is left then is looked at when the next one begins.
+      // A file that was taken away while it was being written is noticed at the next look.
+      if (this.#tamperedSince(begunAtMs - 10_000) || this.#life !== life) return;
+      this.#proven = { facts, sequence: held.sequence };
+      this.#hold(
+        'P4',
+        held.facts !== null && same(held.facts, facts),
+        () => 'a commit is told of, and a power cut would undo it',
+      );
+    });
+    const start = facts.starts[0];
+    if (life.start === null && start !== undefined) {
+      life.start = start.number;
+      this.#judgeStart(life, facts);
+    }
+    if (!continuous || before === null) {
+      this.#notePromotion(null, facts);
+      return;
+    }
+    this.#judgeJournal(before, facts);
+    this.#judgeOutbox(before, facts);
+    this.#judgePolicies(before, facts);
+    this.#notePromotion(before, facts);
+  }
+
+  /** P9. */
+  #judgeStart(life: Life, facts: Facts): void {
+    const [start] = facts.starts;
+    const last = life.found.facts?.starts[0];
+    if (start === undefined || life.found.facts === null) {
+      if (start !== undefined)
+        this.#hold('P9', start.previous === 'first', () => `called ${start.previous} with nothing on disk`);
+      return;
+    }
+    if (this.#tamperedSince(life.incarnation.startedAtMs)) return;
+    if (last === undefined) {
+      this.#hold('P9', start.previous === 'first', () => `the first start is called ${start.previous}`);
+      return;
+    }
+    const wanted = last.goodbye ? 'goodbye' : last.bootId === this.#world.bootId ? 'crashed' : 'host-rebooted';
+    this.#hold('P9', start.number === last.number + 1, () => `start ${start.number} follows start ${last.number}`);
+    this.#hold(
+      'P9',
+      start.previous === wanted,
+      () => `start ${start.number} calls the end before it ${start.previous}; it was ${wanted}`,
+    );
+    const end = this.#ends.get(last.number);
+    if (end !== undefined && !this.#tamperedEver()) {
+      this.#hold(
+        'P9',
+        (end === 'goodbye') === last.goodbye || end === 'killed',
+        () => `start ${last.number} ended by ${end}, the disk says ${last.goodbye ? 'goodbye' : 'none'}`,
+      );
+    }
+    const crashes = wanted === 'crashed' ? (last.confirmed ? 0 : last.crashes) + 1 : null;
+    if (crashes !== null)
+      this.#hold(
+        'P9',
+        start.crashes === crashes,
+        () => `${start.crashes} crashes are counted; there were ${crashes} in a row`,
+      );
+  }
+
+  /** P5. */
+  #judgeJournal(before: Facts, after: Facts): void {
+    const now = new Map(after.journal.map((entry) => [entry.id, entry]));
+    for (const entry of before.journal) {
+      if (entry.state !== 'done') continue;
+      const later = now.get(entry.id);
+      if (later === undefined) continue;
+      this.#hold(
+        'P5',
+        later.state === 'done' && later.doneAt === entry.doneAt && same(later.outcome, entry.outcome),
+        () => `action ${entry.id} was done and is ${later.state} now, with another result`,
+      );
+    }
+  }
+
+  /** P6. */
+  #judgeOutbox(before: Facts, after: Facts): void {
+    const owed = new Set(after.outbox.map(({ actionId }) => actionId));
+    const wasDone = new Set(before.journal.filter(({ state }) => state === 'done').map(({ id }) => id));
+    for (const entry of after.journal) {
+      if (entry.state !== 'done' || wasDone.has(entry.id)) continue;
+      this.#hold(
+        'P6',
+        owed.has(entry.id),
+        () => `action ${entry.id} is done and its ack is not owed in the same commit`,
+      );
+    }
+    const [good] = after.generations;
+    if (
+      good !== undefined &&
+      good.hash !== before.generations[0]?.hash &&
+      after.candidate === null &&
+      before.candidate?.hash === good.hash
+    ) {
+      this.#hold(
+        'P6',
+        owed.has(good.actionId),
+        () => `${good.actionId} became last good and its ack is not owed in the same commit`,
+      );
+    }
+    for (const ack of before.outbox) {
+      if (owed.has(ack.actionId)) continue;
+      const verdicts = this.#verdicts.get(ack.actionId) ?? [];
+      const missing = verdicts.filter((status) => status === 404).length;
+      const refusals = after.unenrolled === null ? [400, 409, 413] : [400, 401, 403, 409, 413];
+      const final = verdicts.some((status) => status < 300 || refusals.includes(status)) || missing >= 10;
+      this.#hold(
+        'P6',
+        final,
+        () => `the ack of ${ack.actionId} is owed no more; the server has said ${verdicts.join(', ') || 'nothing'}`,
+      );
+    }
+  }
+
+  /** P3, and the thrashing part of it. */
+  #judgePolicies(before: Facts, after: Facts): void {
+    const good = after.generations[0];
+    const promoted =
+      good !== undefined && before.candidate?.hash === good.hash && before.generations[0]?.hash !== good.hash;
+    if (promoted) {
+      const policy = this.known.get(good.hash);
+      const hopeless =
+        policy && (['unparsable', 'unrendered', 'unchecked', 'poison'] as const).find((kind) => kind === policy.kind);
+      this.#hold('P3', hopeless === undefined, () => `${good.actionId} became last good and is ${hopeless}`);
+      const worked = this.#trials.get(good.hash);
+      if (policy?.kind === 'breaking' && worked && !this.#programsFailed) {
+        const broken = [...worked.keys()].find((id) => !['ok', 'stubborn'].includes(policy.behaviours[id] ?? 'ok'));
+        this.#hold(
+          'P3',
+          broken === undefined,
+          () => `${good.actionId} became last good and breaks ${broken}, which worked`,
+        );
+      }
+    }
+    const { candidate } = after;
+    if (candidate === null || candidate.hash === before.candidate?.hash) return;
+    const rejection = before.rejected.find((one) => one.hash === candidate.hash);
+    if (rejection === undefined || this.#clockJumped) return;
+    const waited = rejection.retry !== null && rejection.retry.at <= this.#world.wallMs + 50;
+    const asked = this.#world.nowMs - this.#askedAtMs < 60_000;
+    this.#hold(
+      'P3',
+      waited || asked,
+      () => `${candidate.actionId} was rejected (${rejection.kind}) and is tried again before its time`,
+    );
+  }
+
+  #notePromotion(before: Facts | null, after: Facts): void {
+    for (const generation of after.generations) {
+      if (!this.#promotedAtMs.has(generation.hash)) this.#promotedAtMs.set(generation.hash, this.#world.nowMs);
+    }
+    for (const [at, generation] of after.generations.entries()) {
+      const old = before?.generations[at];
+      // Given back by a confirmation.
+      if (generation.attempts > 0 || (old?.attempts ?? 1) === 0) continue;
+      this.#deaths.delete(`replay ${generation.hash}`);
+      this.#life?.applied.delete(`replay ${generation.hash}`);
+    }
+  }
+
+  /** `components.apply` reaches the components. */
+  applies(incarnation: Incarnation, mode: string, hash: string): void {
+    const life = this.#life;
+    if (life?.incarnation !== incarnation) return;
+    const { attemptLimit } = this.#world;
+    if (mode === 'fresh') {
+      const candidate = this.#facts?.candidate;
+      const key = `fresh ${hash} ${candidate?.receivedAt}`;
+      const deaths = this.#deaths.get(key) ?? 0;
+      life.applied.add(key);
+      this.#mustKeep = false;
+      this.#noteTrial(hash);
+      if (this.#tamperedSince(incarnation.startedAtMs)) return;
+      this.#hold(
+        'P10',
+        deaths < attemptLimit,
+        () => `attempt ${deaths + 1} is made on ${hash.slice(0, 8)}, which has ${attemptLimit}`,
+      );
+      this.#pending.push(async () => {
+        const held = (await this.#world.durable()).facts?.candidate;
+        if (held?.hash !== hash) {
+          this.#hold(
+            'P10',
+            held !== null && held !== undefined,
+            () => `${hash.slice(0, 8)} is tried and is no durable candidate`,
+          );
+          return;
+        }
+        this.#hold(
+          'P10',
+          held.attempts >= Math.min(deaths + 1, attemptLimit),
+          () =>
+            `${deaths} lives died on ${hash.slice(0, 8)}, another try is made, and the disk says ${held.attempts} attempts`,
+        );
+      });
+      return;
+    }
+    if (mode === 'revert') this.#judgeWayBack(life);
+    if (mode !== 'replay' || life.start === null || life.applied.size > 0) return;
+    const key = `replay ${hash}`;
+    const deaths = this.#deaths.get(key) ?? 0;
+    life.applied.add(key);
+    if (this.#tamperedEver()) return;
+    this.#pending.push(async () => {
+      const held = (await this.#world.durable()).facts?.generations.find((one) => one.hash === hash);
+      if (held === undefined) return;
+      this.#hold(
+        'P10',
+        held.attempts >= Math.min(deaths + 1, attemptLimit),
+        () =>
+          `${deaths} lives died replaying ${hash.slice(0, 8)}, another replays it, and the disk says ${held.attempts} attempts`,
+      );
+    });
+  }
+
+  /** P3: the verdict is durable before the first step back, unless the disk takes none. */
+  #judgeWayBack({ context }: Life): void {
+    if (context === null || context.refusal === null || context.applying === null || context.storeProblem !== null)
+      return;
+    const { hash } = context.applying;
+    this.#pending.push(async () => {
+      const { facts } = await this.#world.durable();
+      this.#hold(
+        'P3',
+        facts?.rejected.some((one) => one.hash === hash) === true,
+        () => `the way back from ${hash.slice(0, 8)} begins and its rejection is not durable`,
+      );
+    });
+  }
+
+  /** What of last good works at the moment a candidate is tried. */
+  #noteTrial(hash: string): void {
+    const [good] = this.#facts?.generations ?? [];
+    const policy = good && this.known.get(good.hash);
+    if (policy === undefined || this.#facts?.runs !== 0) {
+      this.#trials.delete(hash);
+      return;
+    }
+    const ready = this.#world.readyComponents();
+    const wanted = renderHere(canonicalJson(policy.body)).components;
+    this.#trials.set(
+      hash,
+      new Map(wanted.filter((one) => ready.get(one.id) === one.hash).map((one) => [one.id, one.hash])),
+    );
+  }
+
+  claims(incarnation: Incarnation, component: string): void {
+    if (this.#life?.incarnation === incarnation) this.#life.claimed.add(component);
+  }
+
+  /** Never two of one component. */
+  launched(component: string, others: number): void {
+    this.#hold('P3', others === 0, () => `${component} is started while another process of it lives`);
+  }
+
+  /** P8: the best it has goes on. */
+  stops(component: string): void {
+    if (this.#mustKeep)
+      this.#hold('P8', false, () => `${component} is stopped because the state directory was tampered with`);
+  }
+
+  // ---- what is said ----
+
+  /** A request leaves the agent. */
+  sends(incarnation: Incarnation, { path, body }: Exchange): void {
+    const life = this.#life;
+    if (life?.incarnation !== incarnation) return;
+    if (life.firstSend) this.#judgeFirstSend(life);
+    life.firstSend = false;
+    const parsed = JSON.parse(body) as Record<string, unknown>;
+    if (path.endsWith('/checkin')) this.#judgeCheckin(life, seenIn(parsed));
+    else if (path.endsWith('/acks'))
+      this.#judgeAcks((parsed.events ?? []) as readonly { action_id: string; error?: string }[]);
+  }
+
+  /** P2. */
+  #judgeFirstSend(life: Life): void {
+    const { context, found } = life;
+    // The newest commit, which the agent's snapshot may not show yet.
+    const facts = life.start === null ? context?.facts : this.#facts;
+    if (!facts || facts.safeMode !== null || facts.unenrolled !== null) return;
+    if (this.#tamperedSince(life.incarnation.startedAtMs - 1) || life.leaving) return;
+    const generation = (facts.generations.length > 0 ? facts : found.facts)?.generations[facts.runs];
+    const policy = generation && this.known.get(generation.hash);
+    if (policy === undefined || !found.readable.has(policy.hash)) return;
+    const missing = componentsOf(policy).filter((id) => !life.claimed.has(id));
+    this.#hold(
+      'P2',
+      missing.length === 0,
+      () => `the first request leaves before ${missing.join(', ')} of last good had its step`,
+    );
+  }
+
+  #judgeCheckin(life: Life, said: CheckinSeen): void {
+    const { context } = life;
+    // P9: count and cause reach Fleet.
+    if (life.start !== null && context?.facts.starts[0] !== undefined) {
+      const [start] = context.facts.starts;
+      this.#hold(
+        'P9',
+        said.metadata.start === start.number && said.metadata.previous === start.previous,
+        () =>
+          `Fleet is told start ${said.metadata.start} after ${said.metadata.previous}; it is ${start.number} after ${start.previous}`,
+      );
+    }
+    // P8: with nothing on disk and an ack at Fleet, it says so.
+    const neverHeld = life.found.facts === null && this.#ackedPolicies.length > 0;
+    const healed = context !== null && context.facts.received !== null;
+    if (neverHeld && !healed && context?.storeProblem === null && context.facts.unenrolled === null) {
+      this.#hold(
+        'P8',
+        said.message.startsWith('holds ') && said.policyId === '' && said.revision === 0,
+        () => `it holds nothing and says "${said.message}", ${said.policyId}:${said.revision}`,
+      );
+    }
+    this.#hold(
+      'P7',
+      said.policyId !== undefined && said.revision !== undefined,
+      () => 'policy id or revision is left out',
+    );
+    this.#pending.push(async () => {
+      const { facts, readable } = await this.#world.durable();
+      // P7
+      if (said.policyId !== '' && !this.#tamperedSince(this.#world.nowMs - 5_000)) {
+        const names = (facts?.generations ?? []).slice(0, 2).filter(({ hash }) => readable.has(hash));
+        const held = names.some(
+          ({ id, revision }) => id === said.policyId && (revision === said.revision || said.revision === 0),
+        );
+        this.#hold(
+          'P7',
+          held,
+          () =>
+            `reports ${said.policyId}:${said.revision}; the disk holds ${names.map((one) => `${one.id}:${one.revision}`).join(', ') || 'nothing'}`,
+        );
+      } else if (said.policyId === '')
+        this.#hold('P7', said.revision === 0, () => `reports no id and revision ${said.revision}`);
+      // P4
+      const covered = this.#dispatched.get(said.token);
+      if (covered !== undefined && !this.#tamperedEver() && this.#sentActions.size < JOURNAL_KEPT) {
+        const journal = new Set(facts?.journal.map(({ id }) => id));
+        const lost = covered.filter(({ id }) => !journal.has(id)).map(({ id }) => id);
+        this.#hold(
+          'P4',
+          lost.length === 0 || this.#clockJumped,
+          () => `the token ${said.token} is sent and the disk does not hold ${lost.join(', ')}`,
+        );
+      }
+      this.#holdsAcked({ facts, readable, sequence: 0 }, 'what a power cut would leave');
+    });
+  }
+
+  #judgeAcks(events: readonly { action_id: string; error?: string }[]): void {
+    this.#pending.push(async () => {
+      if (this.#tamperedEver()) return;
+      const { facts, readable } = await this.#world.durable();
+      const owed = new Set(facts?.outbox.map(({ actionId }) => actionId));
+      for (const { action_id: id, error } of events) {
+        this.#hold('P6', owed.has(id), () => `the ack of ${id} is sent and is not durably owed`);
+        if (id.startsWith('policy:')) {
+          if (error === undefined) this.#holdsOne(id, { facts, readable, sequence: 0 }, 'at the sending of its ack');
+          continue;
+        }
+        const entry = facts?.journal.find((one) => one.id === id);
+        const right = entry?.state === 'done' && (entry.outcome?.ok === false) === (error !== undefined);
+        this.#hold(
+          'P4',
+          entry !== undefined && right,
+          () => `the ack of ${id} is sent; on disk the action is ${entry?.state ?? 'missing'}`,
+        );
+      }
+    });
+  }
+
+  // ---- what the server sees ----
+
+  delivered(policy: SimPolicy): void {
+    this.#deliveries.push({ policy, actionId: `policy:${policy.id}:${policy.revision}` });
+    this.#mustKeep = false;
+  }
+
+  dispatched(token: string, actions: readonly SimAction[]): void {
+    this.#dispatched.set(token, actions);
+    for (const { id } of actions) this.#sentActions.add(id);
+    this.#mustKeep = false;
+  }
+
+  acked(acks: readonly AckSeen[], statuses: readonly number[]): void {
+    for (const [at, ack] of acks.entries()) {
+      const status = statuses[at] ?? 0;
+      this.#verdicts.set(ack.actionId, [...(this.#verdicts.get(ack.actionId) ?? []), status]);
+      if (status !== 200) continue;
+      if (ack.actionId.startsWith('policy:')) {
+        if (ack.error === '') this.#ackedPolicies.push({ actionId: ack.actionId, atMs: this.#world.nowMs });
+        continue;
+      }
+      const first = this.#ackedActions.get(ack.actionId);
+      if (first === undefined) this.#ackedActions.set(ack.actionId, ack);
+      else if (!this.#tamperedEver()) {
+        this.#hold(
+          'P5',
+          first.error === ack.error && first.message === ack.message,
+          () =>
+            `action ${ack.actionId} is acked again with another result: "${ack.error || ack.message}" after "${first.error || first.message}"`,
+        );
+      }
+    }
+  }
+
+  /** A whole request was answered with this status, and nothing looked into. */
+  refused(path: string, body: string, status: number): void {
+    if (!path.endsWith('/acks')) return;
+    for (const { action_id: id } of (JSON.parse(body) as { events: { action_id: string }[] }).events) {
+      this.#verdicts.set(id, [...(this.#verdicts.get(id) ?? []), status]);
+    }
+  }
+
+  // ---- P1 ----
+
+  /** The policy of the newest ack, or a newer one, is held. */
+  #holdsAcked(reading: Reading, where: string): void {
+    const newest = this.#ackedPolicies.at(-1);
+    if (newest !== undefined) this.#holdsOne(newest.actionId, reading, where);
+  }
+
+  #holdsOne(actionId: string, { facts, readable }: Reading, where: string): void {
+    const first = this.#deliveries.findIndex((one) => one.actionId === actionId);
+    if (first < 0 || this.#tamperedEver()) return;
+    const bytes = new Set(this.#deliveries.filter((one) => one.actionId === actionId).map((one) => one.policy.hash));
+    const holds = (facts?.generations ?? []).some(({ hash }) => {
+      if (!readable.has(hash)) return false;
+      return bytes.has(hash) || this.#deliveries.findLastIndex((one) => one.policy.hash === hash) > first;
+    });
+    this.#hold('P1', holds, () => `${actionId} is acked, and ${where} holds neither it nor a newer one`);
+  }
+
+  // ---- P11 and P12, asked by the world ----
+
+  promise(promise: PromiseName, holds: boolean, message: () => string): void {
+    this.#hold(promise, holds, message);
+  }
+
+  get serverHasForgotten(): boolean {
+    return this.#serverForgot;
+  }
+
+  #tamperedSince(ms: number): boolean {
+    return this.#tamperedAtMs >= ms;
+  }
+
+  /** Once tampered with, what was before proves nothing; healing is P12's. */
+  #tamperedEver(): boolean {
+    return this.#tamperedAtMs > Number.NEGATIVE_INFINITY;
+  }
+}
+
+export function componentsOf(policy: SimPolicy): string[] {
+  try {
+    return renderHere(canonicalJson(policy.body)).components.map(({ id }) => id);
+  } catch {
+    return [];
+  }
+}
+
+/** Equal as JSON, whatever the order of keys. */
+export function same(one: unknown, other: unknown): boolean {
+  if (one === other) return true;
+  return JSON.stringify(one) === JSON.stringify(other) || canonicalJson(one) === canonicalJson(other);
+}

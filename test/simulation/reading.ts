@@ -1,0 +1,23 @@
+/** What a disk holds, as the product's own reader finds it. */
+import type { Facts } from '../../src/machines/facts.ts';
+import type { Files } from '../../src/services/store/files.ts';
+import { openStore } from '../../src/services/store/store.ts';
+import { HOME } from './policies.ts';
+
+export interface Reading {
+  /** Null: no record of this agent. */
+  readonly facts: Facts | null;
+  readonly sequence: number;
+  /** Hashes whose bytes can be read and are the right ones. */
+  readonly readable: ReadonlySet<string>;
+}
+
+export async function readDisk(files: Files, agentId: string): Promise<Reading> {
+  const { store, facts } = await openStore({ files, home: HOME, agentId, now: () => 0, lookOnly: true });
+  const readable = new Set<string>();
+  for (const { hash } of [...(facts?.generations ?? []), ...(facts?.candidate ? [facts.candidate] : [])]) {
+    if ('text' in (await store.readPolicy(hash))) readable.add(hash);
+  }
+  const { sequence } = await store.status();
+  return { facts, sequence, readable };
+}

@@ -1,0 +1,343 @@
+/** The simulated host's processes: programs that do what their configuration says, records that outlive the agent, pids, boots. */
+import { fromPromise } from 'xstate';
+import { HoldfastError } from '../../src/errors.ts';
+import type { Claimed, Launched, ProbeInput, Reloaded } from '../../src/machines/component-setup.ts';
+import type { CheckRefusal, Recorded } from '../../src/machines/components-setup.ts';
+import type { WantedComponent } from '../../src/policy/component.ts';
+import type { processPorts } from '../../src/services/process/ports.ts';
+import { type Incarnation, NEVER } from './incarnation.ts';
+import { type Behaviour, behaviourIn } from './policies.ts';
+import type { Random } from './random.ts';
+import type { Timeline } from './timeline.ts';
+
+export interface Process {
+  readonly pid: number;
+  readonly component: string;
+  hash: string;
+  behaviour: Behaviour;
+  alive: boolean;
+  readySince: number | null;
+  reloaded: boolean;
+  /** Dead, in the program's words. */
+  end: string;
+  readonly whenEnded: Set<() => void>;
+}
+
+interface Record {
+  readonly type: string;
+  readonly pid: number;
+  readonly bootId: string;
+  confirmed: string | null;
+  changing: string | null;
+}
+
+/** Told to the oracle. */
+export interface HostWitness {
+  launched(component: string, hash: string, by: Incarnation): void;
+  claimed(component: string, hash: string, by: Incarnation): void;
+  touched(component: string, what: string, by: Incarnation): void;
+}
+
+const STEP_MS = 20;
+
+export class SimHost {
+  bootNumber = 1;
+  readonly records = new Map<string, Record>();
+  readonly processes = new Map<number, Process>();
+  /** Programs end or fail for no reason of theirs until this time. */
+  flakyUntilMs = 0;
+  /** Configurations cannot be written. */
+  takesNoWrites: () => boolean = () => false;
+  readonly #written = new Map<string, Set<string>>();
+  #nextPid = 100;
+  readonly #timeline: Timeline;
+  readonly #random: Random;
+  readonly #witness: HostWitness;
+
+  constructor(timeline: Timeline, random: Random, witness: HostWitness) {
+    this.#timeline = timeline;
+    this.#random = random;
+    this.#witness = witness;
+  }
+
+  get bootId(): string {
+    return `boot-${this.bootNumber}`;
+  }
+
+  newPid(): number {
+    // Pids come round again.
+    this.#nextPid = this.#nextPid > 160 ? 100 : this.#nextPid + 1;
+    while (this.processes.get(this.#nextPid)?.alive) this.#nextPid += 1;
+    return this.#nextPid;
+  }
+
+  running(component?: string): Process[] {
+    return [...this.processes.values()].filter(
+      (one) => one.alive && (component === undefined || one.component === component),
+    );
+  }
+
+  /** A program ends for a reason of its own. */
+  endSome(choose: (running: readonly Process[]) => Process | undefined): void {
+    const chosen = choose(this.running());
+    if (chosen) this.#end(chosen, 'was killed by the kernel');
+  }
+
+  powerCut(): void {
+    for (const one of this.running()) this.#end(one, 'the host went down');
+    this.processes.clear();
+    this.bootNumber += 1;
+  }
+
+  ports(by: Incarnation): ReturnType<typeof processPorts> {
+    const step = async <T>(what: string, ms: number, act: () => T): Promise<T> => {
+      if (!by.passes('process', what)) return NEVER;
+      if (ms > 0) await this.#timeline.pass(ms);
+      if (!by.alive) return NEVER;
+      const result = act();
+      return by.passes('process', `${what} (done)`) ? result : NEVER;
+    };
+    const later = (what: string, act: () => Promise<unknown>): Promise<void> =>
+      by.passes('process', what)
+        ? act().then(() => (by.passes('process', `${what} (done)`) ? undefined : NEVER))
+        : NEVER;
+
+    return {
+      component: {
+        claim: fromPromise<Claimed, { readonly component: WantedComponent }>(({ input: { component } }) => {
+          this.#witness.claimed(component.id, component.hash, by);
+          return step(`claim ${component.id}`, STEP_MS, () => this.#claim(component));
+        }),
+        launch: fromPromise<Launched, { readonly component: WantedComponent }>(({ input: { component } }) =>
+          step(`launch ${component.id}`, STEP_MS, () => this.#launch(component, by)),
+        ),
+        watch: fromPromise<string, { readonly id: string; readonly pid: number }>(({ input }) =>
+          by.alive ? this.#watch(input.pid, by) : NEVER,
+        ),
+        probe: fromPromise<void, ProbeInput>(async ({ input }) => {
+          await this.#timeline.pass(input.probe.kind === 'after' ? input.probe.ms : STEP_MS);
+          if (!by.alive) return NEVER;
+          this.#probe(input);
+        }),
+        reload: fromPromise<Reloaded, { readonly component: WantedComponent; readonly pid: number }>(
+          ({ input: { component } }) => step(`reload ${component.id}`, STEP_MS, () => this.#reload(component, by)),
+        ),
+        confirm: fromPromise<void, { readonly id: string; readonly hash: string }>(({ input }) =>
+          step(`confirm ${input.id}`, 0, () => this.#confirm(input.id, input.hash)),
+        ),
+        terminate: fromPromise<void, { readonly id: string; readonly signal: NodeJS.Signals }>(({ input }) => {
+          this.#witness.touched(input.id, 'terminate', by);
+          return later(`terminate ${input.id}`, () => this.#terminate(input.id, false));
+        }),
+        kill: fromPromise<void, { readonly id: string }>(({ input }) => {
+          this.#witness.touched(input.id, 'kill', by);
+          return later(`kill ${input.id}`, () => this.#terminate(input.id, true));
+        }),
+      },
+      components: {
+        recorded: fromPromise<readonly Recorded[], undefined>(() => step('recorded', 5, () => this.#recorded())),
+        check: fromPromise<readonly CheckRefusal[], { readonly components: readonly WantedComponent[] }>(({ input }) =>
+          step('check', STEP_MS, () => this.#check(input.components)),
+        ),
+        write: fromPromise<void, { readonly components: readonly WantedComponent[] }>(({ input }) =>
+          step('write', 0, () => {
+            for (const component of input.components) this.#write(component);
+          }),
+        ),
+        sweep: fromPromise<void, { readonly ids: readonly string[] }>(({ input }) =>
+          later('sweep', () => Promise.all(input.ids.map((id) => this.#terminate(id, true)))),
+        ),
+      },
+    };
+  }
+
+  #claim(wanted: WantedComponent): Claimed {
+    const record = this.records.get(wanted.id);
+    const process = this.#recorded_(wanted.id);
+    if (record && process && record.changing === null && record.confirmed === wanted.hash) return { pid: process.pid };
+    for (const left of this.running(wanted.id)) this.#end(left, 'was stopped');
+    this.records.delete(wanted.id);
+    return { pid: null };
+  }
+
+  #launch(wanted: WantedComponent, by: Incarnation): Launched {
+    this.#write(wanted);
+    const behaviour = behaviourIn(wanted.daemon.files);
+    this.#witness.launched(wanted.id, wanted.hash, by);
+    if (behaviour === 'poison') {
+      by.die(`launch of ${wanted.id}: out of memory`);
+      throw new Error('dead');
+    }
+    if (behaviour === 'refuses' || (this.#isFlaky() && this.#random.chance(0.3))) {
+      throw new HoldfastError('COMPONENT_START_FAILED', `${wanted.daemon.run.command}: it refuses to start`);
+    }
+    const process: Process = {
+      pid: this.newPid(),
+      component: wanted.id,
+      hash: wanted.hash,
+      behaviour,
+      alive: true,
+      readySince: null,
+      reloaded: false,
+      end: '',
+      whenEnded: new Set(),
+    };
+    this.processes.set(process.pid, process);
+    this.records.set(wanted.id, {
+      type: wanted.type,
+      pid: process.pid,
+      bootId: this.bootId,
+      confirmed: null,
+      changing: wanted.hash,
+    });
+    this.#begin(process);
+    return { pid: process.pid, outputFrom: 0 };
+  }
+
+  /** What the program does of itself with the configuration it has now. */
+  #begin(process: Process): void {
+    const { behaviour, hash } = process;
+    const still = (act: () => void) => () => {
+      if (process.alive && process.hash === hash) act();
+    };
+    if (behaviour === 'crashes')
+      this.#timeline.in(
+        60,
+        still(() => this.#end(process, 'exited with code 1')),
+      );
+    else if (behaviour !== 'hangs') {
+      this.#timeline.in(
+        80,
+        still(() => {
+          process.readySince = this.#timeline.nowMs;
+        }),
+      );
+    }
+    if (behaviour === 'crashesLater')
+      this.#timeline.in(
+        700,
+        still(() => this.#end(process, 'was killed by SIGSEGV')),
+      );
+    if (this.#isFlaky() && this.#random.chance(0.3)) {
+      this.#timeline.in(
+        this.#random.whole(50, 3_000),
+        still(() => this.#end(process, 'exited with code 3')),
+      );
+    }
+  }
+
+  #isFlaky(): boolean {
+    return this.#timeline.nowMs < this.flakyUntilMs;
+  }
+
+  #watch(pid: number, by: Incarnation): Promise<string> {
+    const process = this.processes.get(pid);
+    if (!process?.alive) return Promise.resolve(process?.end ?? 'has ended');
+    return new Promise((resolve) => {
+      process.whenEnded.add(() => this.#timeline.in(1, () => by.alive && resolve(process.end)));
+    });
+  }
+
+  #probe({ id, pid, probe }: ProbeInput): void {
+    const process = this.processes.get(pid);
+    const fail = (why: string) => new HoldfastError('COMPONENT_UNHEALTHY', `${id}: ${why}`);
+    if (!process?.alive || process.component !== id) throw fail('it does not run');
+    if (probe.kind === 'output' && probe.pattern === 'reloaded') {
+      if (!process.reloaded) throw fail('it did not confirm its reload');
+      return;
+    }
+    if (process.readySince === null) throw fail('it is not ready');
+  }
+
+  #reload(wanted: WantedComponent, by: Incarnation): Reloaded {
+    const record = this.records.get(wanted.id);
+    const process = this.#recorded_(wanted.id);
+    if (!record || !process) throw new HoldfastError('COMPONENT_UNHEALTHY', `${wanted.id}: nothing to reload`);
+    record.changing = wanted.hash;
+    this.#write(wanted);
+    const behaviour = behaviourIn(wanted.daemon.files);
+    this.#witness.launched(wanted.id, wanted.hash, by);
+    if (behaviour === 'poison') {
+      by.die(`reload of ${wanted.id}: out of memory`);
+      throw new Error('dead');
+    }
+    process.reloaded = false;
+    if (behaviour === 'refuses') return { outputFrom: 0 };
+    process.hash = wanted.hash;
+    process.behaviour = behaviour;
+    process.readySince = null;
+    this.#timeline.in(40, () => {
+      if (process.hash === wanted.hash && behaviour !== 'hangs') process.reloaded = true;
+    });
+    this.#begin(process);
+    return { outputFrom: 0 };
+  }
+
+  #confirm(id: string, hash: string): void {
+    const record = this.records.get(id);
+    if (!record) return;
+    record.confirmed = hash;
+    record.changing = null;
+  }
+
+  /** Resolves when nothing of the component is left. */
+  #terminate(id: string, force: boolean): Promise<unknown> {
+    const record = this.records.get(id);
+    if (record && record.changing === null) record.changing = record.confirmed ?? '';
+    const ends = this.running(id).map((process) => {
+      const gone = new Promise<void>((resolve) => process.whenEnded.add(resolve));
+      if (force || process.behaviour !== 'stubborn') {
+        this.#timeline.in(force ? 1 : 50, () => this.#end(process, force ? 'was killed' : 'was stopped'));
+      }
+      return gone;
+    });
+    return Promise.all(ends).then(() => {
+      const now = this.records.get(id);
+      if (now === record && this.running(id).length === 0) this.records.delete(id);
+    });
+  }
+
+  #recorded(): Recorded[] {
+    const ids = new Set([...this.records.keys(), ...this.running().map(({ component }) => component)]);
+    return [...ids].map((id) => {
+      const record = this.records.get(id);
+      const process = this.#recorded_(id) ?? this.running(id)[0];
+      return {
+        id,
+        type: record?.type ?? id,
+        pid: process?.pid ?? record?.pid ?? 0,
+        hash: record?.confirmed ?? null,
+        alive: process !== undefined,
+      };
+    });
+  }
+
+  #recorded_(id: string): Process | undefined {
+    const record = this.records.get(id);
+    if (!record || record.bootId !== this.bootId) return undefined;
+    const process = this.processes.get(record.pid);
+    return process?.alive && process.component === id ? process : undefined;
+  }
+
+  #check(components: readonly WantedComponent[]): CheckRefusal[] {
+    return components
+      .filter(({ daemon }) => daemon.check !== null && behaviourIn(daemon.files) === 'unchecked')
+      .map(({ id }) => ({ component: id, reason: 'unknown directive in line 1' }));
+  }
+
+  #write({ id, hash }: WantedComponent): void {
+    const written = this.#written.get(id) ?? new Set();
+    this.#written.set(id, written);
+    if (written.has(hash)) return;
+    if (this.takesNoWrites()) throw new HoldfastError('STORE_WRITE_FAILED', `${id}: no space left on device`);
+    written.add(hash);
+  }
+
+  #end(process: Process, how: string): void {
+    if (!process.alive) return;
+    process.alive = false;
+    process.end = how;
+    for (const act of process.whenEnded) act();
+    process.whenEnded.clear();
+  }
+}
