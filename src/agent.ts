@@ -58,7 +58,8 @@ const NOT_FOUND_LIMIT = 10;
 /** Starts one agent on `home`. Resolves when the store has been opened, or could not be: then `ended` says why. */
 export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
   const { home, settings, log, version, world = realWorld, inspect } = options;
-  const read = await readIdentity(world.files, home, world.host.machineId());
+  const identityOnDisk = () => readIdentity(world.files, home, world.host.machineId());
+  const read = await identityOnDisk();
   for (const finding of read.findings) log.warning(finding.message);
   const { identity } = read;
   const bootId = world.host.bootId();
@@ -71,6 +72,7 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
     lock: world.lock,
     encryption: settings.encryption,
     identity: read,
+    readIdentity: identityOnDisk,
     beginWith: identity !== null && isNew(identity, world) ? emptyFacts(identity.agentId) : null,
     decide: (facts, requests, now) => decide(facts, requests, now, rules),
   });

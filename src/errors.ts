@@ -32,6 +32,10 @@ export const ERRORS = {
   HOME_UNUSABLE: terminal('Create the directory or correct its owner and mode.'),
   STORE_WRITE_FAILED: retryable('Free space or make the file system writable; Holdfast goes on trying.'),
   STORE_UNREADABLE: terminal('What was unreadable is in state/quarantine; Fleet is asked for the policy again.'),
+  STORE_READ_FAILED: retryable(
+    'Check the disk. Holdfast goes on trying, and sets aside in the end what it cannot read.',
+  ),
+  STORE_READABLE_AGAIN: retryable('There is nothing to do: the agent begins anew with what it can read now.'),
   KEY_UNAVAILABLE: terminal(
     'Put the key back where it was, or name a file that holds it; see `holdfast rekey --help`.',
   ),

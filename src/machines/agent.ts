@@ -50,6 +50,11 @@ export const agentMachine = agentSetup.createMachine({
     'facts.changed': { actions: ['hold the facts', 'report to Fleet'] },
     'store.failing': { actions: ['note that the store fails', 'report to Fleet'] },
     'store.recovered': { actions: ['note that the store works', 'report to Fleet'] },
+    // What could not be read at the start can be now: this start knows less than the disk, and has written nothing.
+    'store.readable': {
+      target: '.draining',
+      actions: { type: 'note the end', params: { restart: true, reason: 'the disk can be read again' } },
+    },
     'store.unopenable': { target: '.stopped', actions: 'note why it cannot go on' },
     'components.changed': { actions: ['report the components to Fleet', 'note the components'] },
     'link.changed': { actions: 'note the link' },
@@ -256,6 +261,7 @@ export const agentMachine = agentSetup.createMachine({
       initial: 'stoppingComponents',
       on: {
         'restart.requested': {},
+        'store.readable': {},
         'shutdown.requested': [
           {
             guard: 'it was to begin anew',

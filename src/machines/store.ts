@@ -57,6 +57,7 @@ export const storeMachine = setup({
   },
   guards: {
     'requests are waiting': ({ context }) => context.queue.length > 0,
+    'the disk can be read again': (_, params: { problem: Problem }) => params.problem.code === 'STORE_READABLE_AGAIN',
   },
   actions: {
     'queue the request': assign({ queue: ({ context, event }) => queued(context.queue, requestOf(event)) }),
@@ -110,6 +111,7 @@ export const storeMachine = setup({
       const problem = context.problem;
       if (problem !== null) enqueue(answer(request, { type: 'store.delayed', id: request.id, problem }));
     }),
+    'say that the disk can be read again': tell('agent', { type: 'store.readable' }),
     'say that it is closed': tell('agent', { type: 'store.closed' }),
   },
   delays: {
@@ -173,19 +175,31 @@ export const storeMachine = setup({
             { type: 'hold the facts', params: ({ event }) => ({ committed: event.output }) },
           ],
         },
-        onError: {
-          target: 'failing',
-          actions: [
-            { type: 'note the failure', params: ({ event }) => ({ problem: problemOf(event) }) },
-            'put back what was not written',
-            'tell those who wait',
-          ],
-        },
+        onError: [
+          {
+            guard: { type: 'the disk can be read again', params: ({ event }) => ({ problem: problemOf(event) }) },
+            target: 'failing',
+            actions: [
+              { type: 'note the failure', params: ({ event }) => ({ problem: problemOf(event) }) },
+              'put back what was not written',
+              'tell those who wait',
+              'say that the disk can be read again',
+            ],
+          },
+          {
+            target: 'failing',
+            actions: [
+              { type: 'note the failure', params: ({ event }) => ({ problem: problemOf(event) }) },
+              'put back what was not written',
+              'tell those who wait',
+            ],
+          },
+        ],
       },
     },
     failing: {
       description:
-        'The disk took no commit: memory, reports and Fleet stay as they were. Tried again after a growing delay.',
+        'The disk took no commit, or hides what it holds: memory, reports and Fleet stay as they were. Tried again after a growing delay.',
       on: {
         'store.change': { actions: ['queue the request', 'tell the asker to wait'] },
         'store.close': 'closing',

@@ -93,6 +93,8 @@ export type AgentEvent =
   | { readonly type: 'store.unopenable'; readonly problem: Problem }
   | { readonly type: 'store.failing'; readonly problem: Problem }
   | { readonly type: 'store.recovered' }
+  /** The disk holds more than could be read at the start, and can be read now. Nothing was written since. */
+  | { readonly type: 'store.readable' }
   | { readonly type: 'store.closed' }
   | { readonly type: 'components.issued'; readonly plan: string }
   | { readonly type: 'components.confirmed'; readonly plan: string; readonly degraded: readonly string[] }

@@ -103,6 +103,7 @@ const cases = [
   ...(['one', 'again', 'candidate', 'newer', 'passedOverLonger', 'safeCandidate', 'unenrolled'] as const).map(changed),
   { type: 'store.failing', problem: full },
   { type: 'store.unopenable', problem: full },
+  { type: 'store.readable' },
   ...plans.flatMap((plan) => [
     { type: 'components.issued', plan },
     { type: 'components.confirmed', plan, degraded: [] },
@@ -148,7 +149,7 @@ const FOLLOWS: Record<Name | 'other', readonly Name[]> = {
 
 /** What the root handles alike in every state: tried where the walk begins, not over and over. */
 const ANYWHERE =
-  /^(xstate\.error\.actor\.(store|dispatcher|components|gateway|acker)|shutdown\.requested|restart\.requested|store\.(unopenable|failing|recovered)|components\.changed|link\.changed|host\.woke|unenroll\.requested)$/;
+  /^(xstate\.error\.actor\.(store|dispatcher|components|gateway|acker)|shutdown\.requested|restart\.requested|store\.(unopenable|readable|failing|recovered)|components\.changed|link\.changed|host\.woke|unenroll\.requested)$/;
 
 describePaths('agent', agentMachine, {
   input: SETTINGS,
@@ -183,8 +184,7 @@ describePaths('agent', agentMachine, {
   unwalked: {
     'agent.boot.opening — restart.requested → (stays)': 'forbidden: it does nothing',
     'agent.draining — restart.requested → (stays)': 'forbidden: it does nothing',
-    'agent.draining — shutdown.requested [it was to begin anew] → (stays) / note the end, stop the components':
-      'looks like the other one afterwards; see agent.test.ts',
+    'agent.draining — store.readable → (stays)': 'forbidden: it does nothing',
   },
   invariants: (({ context, value, children }: Snapshot, { event, told }: { event: { type: string }; told: Told[] }) => {
     const where = JSON.stringify(value);

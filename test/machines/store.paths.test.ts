@@ -8,6 +8,7 @@ type Snapshot = { context: StoreContext; value: unknown };
 
 const INPUT = { agentId: 'agent', retry: { initialMs: 1000, maxMs: 60_000 } };
 const full = { code: 'STORE_WRITE_FAILED', message: 'no space left on device' } as const;
+const readable = { code: 'STORE_READABLE_AGAIN', message: 'it can be read again' } as const;
 const facts = { ...emptyFacts('agent'), deliveryToken: 'token' };
 const request = (from: string, id: string, type = 'start.goodbye') => ({
   type: 'store.change',
@@ -27,6 +28,8 @@ describePaths('store', storeMachine, {
     { type: 'xstate.done.actor.open', output: { facts: null, findings: ['damaged'], at: 1 } },
     { type: 'xstate.done.actor.commit', output: committed },
     { type: 'xstate.error.actor.*', error: full },
+    { type: 'xstate.error.actor.commit', error: full },
+    { type: 'xstate.error.actor.commit', error: readable },
   ] as never,
   project: ({ context }: Snapshot) => [
     context.queue.map((one) => one.id),

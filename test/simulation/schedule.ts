@@ -30,7 +30,7 @@ export type Happening = { readonly atMs: number } & (
   | { readonly kind: 'diskFull'; readonly forMs: number }
   | { readonly kind: 'diskReadOnly'; readonly forMs: number }
   | { readonly kind: 'diskFailing'; readonly forMs: number }
-  /** As `diskFailing`, and reading fails too. Not drawn from a seed yet: see the pinned world of it. */
+  /** As `diskFailing`, and reading fails too. */
   | { readonly kind: 'diskUnreadable'; readonly forMs: number }
   | { readonly kind: 'bitRot'; readonly where: number; readonly bit: number; readonly stopped: boolean }
   | { readonly kind: 'stateEmptied'; readonly stopped: boolean }
@@ -83,6 +83,7 @@ const FAULTS = {
   diskFull: 1.5,
   diskReadOnly: 1.5,
   diskFailing: 1,
+  diskUnreadable: 1,
   bitRot: 1,
   stateEmptied: 1,
   stateOlder: 1,
@@ -101,7 +102,7 @@ const ONLY: Readonly<Record<Scenario, readonly (keyof typeof FAULTS)[] | null>> 
   mixed: null,
   quiet: [],
   crashes: ['kill', 'powerCut', 'crashLoop'],
-  disk: ['diskError', 'diskFull', 'diskReadOnly', 'diskFailing', 'kill', 'powerCut'],
+  disk: ['diskError', 'diskFull', 'diskReadOnly', 'diskFailing', 'diskUnreadable', 'kill', 'powerCut'],
   network: ['message', 'partition', 'serverRestart', 'kill'],
   server: ['serverRestart', 'serverRestore', 'message', 'kill'],
   tampering: ['bitRot', 'stateEmptied', 'stateOlder', 'stateForeign', 'kill'],
@@ -213,6 +214,7 @@ function faultOne(random: Random, scenario: Scenario): Without<Happening> {
     case 'diskFull':
     case 'diskReadOnly':
     case 'diskFailing':
+    case 'diskUnreadable':
       return { kind, forMs: random.chance(0.5) ? random.whole(100, 5_000) : random.whole(5_000, 200_000) };
     case 'bitRot':
       return { kind, where: random.whole(0, 99), bit: random.whole(0, 40_000), stopped: random.chance(0.5) };

@@ -92,6 +92,8 @@ export class Disk implements Files {
   faults: Fault[] = [];
   full = false;
   readOnly = false;
+  /** Files whose content the disk does not give. */
+  unreadable: (path: string) => boolean = () => false;
   /** Which sectors reach the platter all the same when a sync of them fails; of the others it stays open. */
   failedSyncWrites: (sector: number) => boolean = () => false;
   #dead = false;
@@ -336,7 +338,10 @@ export class Disk implements Files {
     return {
       stat: () => this.#do('fstat', path, '', () => statOf(inode)),
       read: (into, position) =>
-        this.#do('read', path, `${into.length}@${position}`, () => inode.cached.read(into, position)),
+        this.#do('read', path, `${into.length}@${position}`, () => {
+          if (this.unreadable(path)) throw errno('EIO', path);
+          return inode.cached.read(into, position);
+        }),
       write: (bytes, position) =>
         this.#do('write', path, `${bytes.length}@${position}`, (half) => {
           const taken = half ? bytes.subarray(0, bytes.length >> 1) : bytes;

@@ -135,6 +135,15 @@ export function inWords(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+const PASSING: ReadonlySet<string> = new Set(
+  'EAGAIN EBUSY EINTR EIO EMFILE ENFILE ENOBUFS ENODEV ENOLCK ENOMEM ENOTCONN ESHUTDOWN ESTALE ETIMEDOUT'.split(' '),
+);
+
+/** Whether what failed may be readable later: an error of the disk or of the moment, not of what lies there. */
+export function mayPass(error: unknown): boolean {
+  return PASSING.has(errnoOf(error));
+}
+
 /** {@link Files.stat}, or null where nothing is (a part of the path that is no directory holds nothing). */
 export async function statIfThere(files: Files, path: string): Promise<FileStat | null> {
   try {

@@ -7,7 +7,17 @@ import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { HoldfastError, type Problem } from '../../errors.ts';
 import { homePaths } from '../home.ts';
-import { errnoOf, type Files, inWords, nodeFiles, readSmall, replaceFile, statIfThere, writeAll } from './files.ts';
+import {
+  errnoOf,
+  type Files,
+  inWords,
+  mayPass,
+  nodeFiles,
+  readSmall,
+  replaceFile,
+  statIfThere,
+  writeAll,
+} from './files.ts';
 import type { Finding } from './quarantine.ts';
 
 /** Far above what an identity with a bundle of CA certificates comes to. */
@@ -61,6 +71,8 @@ export interface IdentityContent {
 export interface IdentityRead extends IdentityContent {
   /** IDENTITY_UNREADABLE: there is one and it cannot be used. Both are null then, and it must not be taken for "never enrolled". */
   readonly problem: Problem | null;
+  /** It may be readable later. */
+  readonly mayPass: boolean;
   readonly findings: readonly Finding[];
 }
 
@@ -71,12 +83,12 @@ export async function readIdentity(files: Files, home: string, machineId: string
   try {
     bytes = await readWithPatience(files, path);
   } catch (error) {
-    return unreadable(path, inWords(error), []);
+    return { ...unreadable(path, inWords(error), []), mayPass: mayPass(error) };
   }
-  if (bytes === null) return { identity: null, pending: null, problem: null, findings: [] };
+  if (bytes === null) return { identity: null, pending: null, problem: null, mayPass: false, findings: [] };
   const content = parse(bytes);
   if (typeof content === 'string') return unreadable(path, content, await copyAside(files, path, bytes));
-  return { ...content, problem: null, findings: clonedDisk(content.identity, machineId) };
+  return { ...content, problem: null, mayPass: false, findings: clonedDisk(content.identity, machineId) };
 }
 
 /** A read error may be a passing one. */
@@ -112,6 +124,7 @@ function unreadable(path: string, why: string, findings: readonly Finding[]): Id
     identity: null,
     pending: null,
     problem,
+    mayPass: false,
     findings: [{ kind: 'identity', message: problem.message }, ...findings],
   };
 }

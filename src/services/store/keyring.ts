@@ -121,7 +121,7 @@ function choose(places: readonly Place[], { key, credentialsDirectory }: Encrypt
 function unavailable(path: string, why: string): Problem {
   const message =
     `${path} is to hold the key and cannot be used: ${why}. Nothing is written without it: ` +
-    'put the key there and run `holdfast restart`, or set `encryption.key: none` to write readable files';
+    'put the key there, where it is looked for again before each try to write, or set `encryption.key: none` to write readable files';
   return { code: 'KEY_UNAVAILABLE', message };
 }
 

@@ -14,7 +14,13 @@ import type { Files } from './files.ts';
 import type { IdentityRead } from './identity.ts';
 import { readKeyring } from './keyring.ts';
 import type { HomeLock } from './lock.ts';
-import { openStore, type Store, type StoreStatus } from './store.ts';
+import { type Opened, openStore, type Store, type StoreStatus } from './store.ts';
+
+/**
+ * Commits that are refused because something could not be read at the start that may be readable later, before it is set aside. With the store's
+ * delays (1 s, doubling, at most a minute) that is some four minutes.
+ */
+const LOOKS_MOST = 10;
 
 /** What a commit is to make true: the rules' answer to the requests it holds. */
 export interface Decided {
@@ -32,7 +38,9 @@ export interface StorePortsOptions {
   readonly log: Logger;
   readonly lock: (home: string) => Promise<HomeLock>;
   readonly encryption: EncryptionSettings;
+  /** As it was read for this start. */
   readonly identity: IdentityRead;
+  readonly readIdentity: () => Promise<IdentityRead>;
   /** What an agent that never had a record begins with; null when it had one, so that a missing one was lost. */
   readonly beginWith: Facts | null;
   /** The rules of the facts; decides, while this only writes. `now` is epoch ms. */
@@ -46,6 +54,8 @@ export function storePorts(options: StorePortsOptions) {
   let agentId = identity.identity?.agentId ?? '';
   /** Last good as `policy.yml` shows it. */
   let shown: string | null = null;
+  /** What the disk did not let be read at the start: nothing is written before it has been looked at again. */
+  let unread: { readonly found: string; looks: number } | null = null;
   let status: StoreStatus = { sequence: 0, encrypted: false, quarantined: 0, torn: 0 };
 
   const opened = (): Store => {
@@ -55,9 +65,9 @@ export function storePorts(options: StorePortsOptions) {
 
   async function open(): Promise<StoreOpened> {
     lock = await options.lock(home);
-    const knownAs = identity.problem === null ? agentId : null;
-    const keys = await readKeyring({ files, home, settings: options.encryption, generate: true });
-    const result = await openStore({ files, home, agentId: knownAs, now: clock.wallMs, keys });
+    const { result, refused } = await look(identity, false);
+    if (identity.mayPass || result.unread !== null || refused)
+      unread = { found: JSON.stringify(result.facts), looks: 0 };
     store = result.store;
     status = await store.status();
     agentId = result.facts?.agentId ?? agentId;
@@ -67,6 +77,34 @@ export function storePorts(options: StorePortsOptions) {
     // A record that cannot be opened is one that this agent had.
     const begun = result.locked.length > 0 ? null : options.beginWith;
     return { facts: result.facts ?? begun, findings, at: clock.wallMs() };
+  }
+
+  async function look(known: IdentityRead, abandonUnread: boolean): Promise<{ result: Opened; refused: boolean }> {
+    const keys = await readKeyring({ files, home, settings: options.encryption, generate: true });
+    const knownAs = known.problem === null ? (known.identity?.agentId ?? '') : null;
+    const result = await openStore({ files, home, agentId: knownAs, now: clock.wallMs, keys, abandonUnread });
+    return { result, refused: keys.refusal !== null };
+  }
+
+  /**
+   * An error of the disk may pass, and a key may be put back: writing now would put a record that knows nothing over one that cannot be read (P11).
+   * When there is more than this start knew it must begin anew; when there is not, or what cannot be read is given up, this start goes on (P12).
+   */
+  async function lookAgain(before: { readonly found: string; looks: number }): Promise<void> {
+    before.looks += 1;
+    const abandon = before.looks >= LOOKS_MOST;
+    const known = identity.problem === null ? identity : await options.readIdentity();
+    const { result, refused } = await look(known, abandon);
+    const hidden = result.unread ?? (known.mayPass && !abandon ? known.problem?.message : undefined);
+    if (hidden !== undefined) throw new HoldfastError('STORE_READ_FAILED', hidden);
+    const isMore = known.problem === null && identity.problem !== null;
+    if (isMore || JSON.stringify(result.facts) !== before.found) {
+      const message = `${home} can be read again, and holds more than this start knew`;
+      throw new HoldfastError('STORE_READABLE_AGAIN', message);
+    }
+    store = result.store;
+    if (!refused) unread = null;
+    for (const finding of result.findings) log.warning(finding.message);
   }
 
   /**
@@ -85,6 +123,7 @@ export function storePorts(options: StorePortsOptions) {
   }
 
   async function commit(before: Facts, requests: readonly StoreRequest[]): Promise<StoreCommitted> {
+    if (unread !== null) await lookAgain(unread);
     const at = clock.wallMs();
     const { facts, bodies, news } = await decided(before, requests, at);
     const lastGood = facts.generations[0]?.hash ?? null;

@@ -1,6 +1,6 @@
 /** One slot of the root record: what lies at its path, and how a record gets into it. */
 import { basename } from 'node:path';
-import { type FileStat, type Files, inWords, openRegular, writeAll } from './files.ts';
+import { type FileStat, type Files, inWords, mayPass, openRegular, writeAll } from './files.ts';
 import { type FrameVerdict, readFrame } from './frame.ts';
 import { type Decoded, decodePayload } from './record.ts';
 import type { SecretKey } from './secret-key.ts';
@@ -51,7 +51,7 @@ export type SlotVerdict =
   /** The bytes are wrong. */
   | { readonly state: 'damaged'; readonly why: string }
   /** The bytes cannot be had: an error of the disk, or something else than a file. */
-  | { readonly state: 'unreadable'; readonly why: string };
+  | { readonly state: 'unreadable'; readonly why: string; readonly mayPass: boolean };
 
 export interface Judged {
   readonly slot: Slot;
@@ -73,7 +73,7 @@ export async function judgeSlot(files: Files, slot: Slot, keys: readonly SecretK
       return { slot, verdict: await readSlot(files, slot, keys) };
     } catch (error) {
       if (attempt < READ_TRIES) continue;
-      return { slot, verdict: { state: 'unreadable', why: inWords(error) } };
+      return { slot, verdict: { state: 'unreadable', why: inWords(error), mayPass: mayPass(error) } };
     }
   }
 }

@@ -39,6 +39,8 @@ export interface StoreOptions {
   readonly keys?: Keyring;
   /** Set aside what is encrypted with a key that is not here, instead of keeping it in place for when the key is back. */
   readonly abandonLocked?: boolean;
+  /** Set aside what the disk does not let be read at the moment, instead of keeping it in place until it can be. */
+  readonly abandonUnread?: boolean;
   /** What a slot is preallocated with, in bytes; {@link SLOT_BYTES} by default. */
   readonly slotBytes?: number;
 }
@@ -49,6 +51,8 @@ export interface Opened {
   readonly facts: Facts | null;
   /** What was found damaged, foreign or strange. */
   readonly findings: readonly Finding[];
+  /** Why a slot could not be read that may be readable later. What it holds is not known, so every commit is refused; null: all was read. */
+  readonly unread: string | null;
   /** Ids of keys that are not here and that a root record of this agent is encrypted with. */
   readonly locked: readonly string[];
 }
@@ -102,6 +106,7 @@ export class Store {
   readonly #slotBytes: number;
   readonly #keys: Keyring;
   readonly #abandonLocked: boolean;
+  readonly #abandonUnread: boolean;
   readonly #quarantine: Quarantine;
   readonly #objects: ObjectFolder;
   /** The two slots this process writes to. */
@@ -118,6 +123,8 @@ export class Store {
   /** Something here is another's to read, or needs a key that is not here: what it names is not known, so no object is removed. */
   #keepsAll = false;
   readonly #locked = new Set<string>();
+  /** See {@link Opened.unread}. */
+  #unread: string | null = null;
   /** Records of this agent outside the pair that is written to. */
   #leftOver: readonly string[] = [];
   #torn = 0;
@@ -138,6 +145,7 @@ export class Store {
     this.#slotBytes = options.slotBytes ?? SLOT_BYTES;
     this.#keys = options.keys ?? NO_KEYS;
     this.#abandonLocked = options.abandonLocked ?? false;
+    this.#abandonUnread = options.abandonUnread ?? false;
     this.#quarantine = { files: options.files, directory: this.#paths.quarantine, now: options.now };
     this.#objects = new ObjectFolder(this.#paths.objects, this.#quarantine, this.#keys);
     this.#pair = slotsAt(this.#paths.slots);
@@ -151,6 +159,7 @@ export class Store {
     const beside = slotsAt([`${usual[0].path}.v${FORMAT}`, `${usual[1].path}.v${FORMAT}`]);
     const judged: Judged[] = [];
     for (const slot of [...usual, ...beside]) judged.push(await judgeSlot(this.#files, slot, this.#keys.read));
+    this.#unread = this.#abandonUnread ? null : whyUnread(judged);
     const newest = this.#choose(judged, usual);
     for (const { slot, verdict } of judged) {
       if (!this.#staysInPlace(slot, verdict, usual, newest)) continue;
@@ -167,7 +176,7 @@ export class Store {
     const facts = newest === null ? null : await this.#load(newest.verdict.decoded, findings);
     findings.push(...this.#keys.findings);
     if (this.#keys.refusal !== null) findings.push({ kind: 'key', message: this.#keys.refusal.message });
-    return { store: this, facts, findings, locked: [...this.#locked] };
+    return { store: this, facts, findings, unread: this.#unread, locked: [...this.#locked] };
   }
 
   /** Finds the record that counts: the newest, unless that one was begun only because an older one could not be read then. */
@@ -245,6 +254,9 @@ export class Store {
         });
         return;
       case 'unreadable':
+        if (!verdict.mayPass || this.#unread === null) break;
+        findings.push({ kind: 'unreadable', message: this.#unread });
+        return;
     }
     findings.push({ kind: verdict.state, message: `${path} could not be read: ${verdict.why}` });
     return this.#away(slot, verdict.why, findings);
@@ -274,7 +286,7 @@ export class Store {
   }
 
   async #away(slot: Slot, why: string, findings: Finding[]): Promise<void> {
-    if (this.#lookOnly) return;
+    if (this.#lookOnly || this.#unread !== null) return;
     if (await setAside(this.#quarantine, slot.path, why, findings)) slot.identity = null;
   }
 
@@ -313,6 +325,7 @@ export class Store {
       if (hashOf(text) !== hash)
         throw new HoldfastError('INTERNAL', `the text given for policy ${hash} is another policy's`);
     }
+    if (this.#unread !== null) throw new HoldfastError('STORE_READ_FAILED', this.#unread);
     const { refusal } = this.#keys;
     if (refusal !== null) throw new HoldfastError(refusal.code, refusal.message);
     const sequence = Math.max(this.#sequenceSeen, this.#root?.sequence ?? 0) + 1;
@@ -573,6 +586,15 @@ export class Store {
     this.#queue = result.catch(() => {});
     return result;
   }
+}
+
+/** The first slot that may be readable later. What is newest is not known then, whatever the other slot holds. */
+function whyUnread(judged: readonly Judged[]): string | null {
+  for (const { slot, verdict } of judged) {
+    if (verdict.state !== 'unreadable' || !verdict.mayPass) continue;
+    return `${slot.path} cannot be read: ${verdict.why}; nothing is written before it can be, or is given up`;
+  }
+  return null;
 }
 
 type Chosen = Judged & { readonly verdict: WholeVerdict };

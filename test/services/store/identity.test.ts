@@ -37,6 +37,7 @@ test('no file is no identity and no problem', async () => {
     identity: null,
     pending: null,
     problem: null,
+    mayPass: false,
     findings: [],
   });
 });
@@ -49,6 +50,7 @@ test('a pending enrollment is durable beside the identity that is still in force
     identity: identity('a'),
     pending,
     problem: null,
+    mayPass: false,
     findings: [],
   });
 });

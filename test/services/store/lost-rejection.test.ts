@@ -10,6 +10,8 @@ import { storePorts } from '../../../src/services/store/ports.ts';
 import { RULES } from '../../support/agent-world.ts';
 import { Disk } from '../../support/disk.ts';
 
+const NO_IDENTITY = { identity: null, pending: null, problem: null, mayPass: false, findings: [] };
+
 async function openPorts(disk: Disk) {
   const ports = storePorts({
     home: '/home',
@@ -17,7 +19,8 @@ async function openPorts(disk: Disk) {
     clock: { wallMs: () => 1_000, monotonicMs: () => 0 },
     log: SILENT,
     lock: async () => ({ kind: 'flock', release: async () => {} }),
-    identity: { identity: null, pending: null, problem: null, findings: [] },
+    identity: NO_IDENTITY,
+    readIdentity: async () => NO_IDENTITY,
     beginWith: emptyFacts(''),
     encryption: { key: 'none', keyFile: null, credentialsDirectory: null },
     decide: (before, requests, now) => {
