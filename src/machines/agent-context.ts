@@ -55,6 +55,8 @@ export interface AgentContext {
   readonly taken: string | null;
   /** From apply to ack, or to the end of the way back. */
   readonly applying: PolicyRef | null;
+  /** Steps of a received policy were issued in this start: what runs is not what safe mode found any more. */
+  readonly touched: boolean;
   /** What the components were last confirmed with, or brought back to. */
   readonly running: PolicyRef | null;
   /** What became of the replay of this start. */
@@ -211,6 +213,7 @@ export function initialContext(settings: AgentInput): AgentContext {
     plan: '',
     taken: null,
     applying: null,
+    touched: false,
     running: null,
     replay: 'none',
     degraded: [],

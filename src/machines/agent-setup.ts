@@ -58,6 +58,7 @@ export const agentSetup = setup({
   guards: {
     'it is unenrolled': ({ context }) => context.facts.unenrolled !== null,
     'it is in safe mode': ({ context }) => context.facts.safeMode !== null,
+    'it is in safe mode and nothing was touched': ({ context }) => context.facts.safeMode !== null && !context.touched,
     'the last start ended without a goodbye': ({ context }) => context.facts.starts[0]?.previous === 'crashed',
     'the commit is': ({ event }, params: { id: string }) => (event as { id: string }).id === params.id,
     'the plan is ours': ({ context, event }) => (event as { plan: string }).plan === context.plan,
@@ -170,6 +171,7 @@ export const agentSetup = setup({
       // Superseded: nobody will confirm it any more. Its attempt comes back with a promotion, or with the way back.
       replay: context.replay === 'pending' ? ('settled' as const) : context.replay,
     })),
+    'note that components were touched': assign({ touched: true }),
     'let go of the policy': assign({ applying: null }),
     'the policy is ours': assign({ applying: null, orphaned: null }),
     'note the end': assign({

@@ -81,6 +81,8 @@ export interface ComponentsContext extends ComponentsInput {
   readonly recorded: readonly Recorded[];
   /** What runs is last good (or on its way back to it), not a candidate on trial. */
   readonly runsLastGood: boolean;
+  /** What runs was left alone in safe mode: it is on record, and nobody here looks after it. */
+  readonly leftAlone: boolean;
   /** While it is stopped: what runs may run on, for the next start to adopt. */
   readonly letsGo: boolean;
   readonly baseline: readonly string[];
@@ -182,6 +184,7 @@ export const componentsSetup = setup({
       }
       enqueue.assign({
         letsGo: stop.keep,
+        leftAlone: event.type === 'components.leave',
         rendering: NOTHING,
         wanted: [],
         problems: [],
@@ -281,12 +284,14 @@ function takeApply(event: Event): Partial<ComponentsContext> {
 
 /**
  * Taken before the first change to last good; a candidate that supersedes another is held against the same. While the way back or a
- * replay is not confirmed, what was healthy before it is still what a policy can break.
+ * replay is not confirmed, what was healthy before it is still what a policy can break. So is what safe mode left running.
  */
 function takeBaseline(context: ComponentsContext): Partial<ComponentsContext> {
   const before = context.touched.length > 0 ? context.baseline : [];
+  const worked = context.runsLastGood ? [...new Set([...before, ...healthyIn(context)])].sort() : context.baseline;
   return {
-    baseline: context.runsLastGood ? [...new Set([...before, ...healthyIn(context)])].sort() : context.baseline,
+    baseline: context.leftAlone ? confirmedIn(context.recorded) : worked,
+    leftAlone: false,
     runsLastGood: context.mode !== 'fresh',
     wanted: context.rendering.components,
     problems: context.rendering.problems,
@@ -356,6 +361,14 @@ export function straysIn({ recorded, running, rendering }: ComponentsContext): s
 function patienceMs({ running }: ComponentsContext): number {
   const graces = Object.values(running).map(({ wanted }) => wanted.daemon.stop.graceMs);
   return Math.max(10_000, ...graces) + 20_000;
+}
+
+/** On record as confirmed, and alive. */
+function confirmedIn(recorded: readonly Recorded[]): string[] {
+  return recorded
+    .filter(({ alive, hash }) => alive && hash !== null)
+    .map(({ id }) => id)
+    .sort();
 }
 
 function leftAlone(recorded: readonly Recorded[]): ComponentStatus[] {

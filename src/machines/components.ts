@@ -16,6 +16,7 @@ export const componentsMachine = componentsSetup.createMachine({
     running: {},
     recorded: [],
     runsLastGood: false,
+    leftAlone: false,
     letsGo: false,
     baseline: [],
     touched: [],

@@ -132,6 +132,7 @@ export const runningState = agentSetup.createStateConfig({
           description:
             'The plan is being carried out and watched. Ends confirmed, refused, or superseded by a newer policy.',
           on: {
+            'components.issued': { guard: 'the plan is ours', actions: 'note that components were touched' },
             'components.confirmed': {
               guard: 'the plan is ours',
               target: '#agent.running.persist',
@@ -207,10 +208,10 @@ export const runningState = agentSetup.createStateConfig({
         },
         restoring: {
           description:
-            'Last good is read back from disk. With none there is nothing to go back to; in safe mode nothing is touched; a newer policy overtakes it.',
+            'Last good is read back from disk. With none there is nothing to go back to; in safe mode only what a policy has touched is put back (P3); a newer policy overtakes it.',
           always: [
             { guard: 'a policy is due', target: '#agent.running.apply' },
-            { guard: 'it is in safe mode', target: '#agent.safeMode' },
+            { guard: 'it is in safe mode and nothing was touched', target: '#agent.safeMode' },
           ],
           invoke: {
             src: 'readLadder',

@@ -445,6 +445,18 @@ describe('a crash loop (P10)', () => {
     expect(world.deliver('web:3').applied?.policy.hash).toBe('hash-web:3');
   });
 
+  it('goes back to last good when new content that is refused has touched what safe mode had left running (P3)', () => {
+    const world = safe().deliver('web:2').issued().refused('health', 'it crashed');
+    expect(world.applied).toMatchObject({ mode: 'revert', policy: { hash: 'hash-web:1' } });
+    world.confirmed();
+    expect(world.state).toBe('running.checkin');
+    expect(world.facts).toMatchObject({
+      safeMode: null,
+      rejected: [{ hash: 'hash-web:2' }],
+      generations: [{ attempts: 0 }],
+    });
+  });
+
   it('tries content that came in safe mode again after a crash, until its attempts are spent', () => {
     const world = safe().deliver('web:2');
     crashes(world, 1);

@@ -419,6 +419,21 @@ describe('safe mode', () => {
     expect(desk.heard('components.changed').at(-1)).toMatchObject({ components: [] });
     expect(desk.calls.map(({ port }) => port)).toEqual(['recorded', 'recorded']);
   });
+
+  it('is ended by a policy that is refused when it breaks what was left running', () => {
+    const desk = start();
+    desk.send({ type: 'components.leave' } as never);
+    const recorded = [{ id: 'web', type: 'web', pid: 6, hash: 'web-1', alive: true }];
+    desk.port('recorded').resolve(recorded);
+    desk.apply('fresh');
+    desk.port('prepare').resolve(rendering(web2));
+    desk.port('recorded').resolve(recorded);
+    desk.port('check').resolve([]);
+    desk.port('write').resolve(undefined);
+    expect(desk.heard('components.issued')).toHaveLength(1);
+    desk.says(web2, 'failed', { message: 'it crashed' });
+    expect(desk.heard('components.refused')).toMatchObject([{ kind: 'health', reason: 'web: it crashed' }]);
+  });
 });
 
 describe('the end', () => {

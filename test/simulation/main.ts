@@ -58,7 +58,11 @@ async function runMany(): Promise<{ readonly tally: Tally; readonly tookMs: numb
   }, PROGRESS_EVERY_MS);
   await Promise.all(
     Array.from({ length: Number(values.workers) }, async () => {
-      const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: { scenario } });
+      const worker = new Worker(new URL('./worker.js', import.meta.url), {
+        workerData: { scenario },
+        // A world is garbage as soon as it has ended.
+        resourceLimits: { maxYoungGenerationSizeMb: 96 },
+      });
       while (next < to && performance.now() < until && tally.failures.length < 100) {
         const batch = { from: next, to: Math.min(to, next + BATCH) };
         next = batch.to;

@@ -16,7 +16,8 @@ export async function readDisk(files: Files, agentId: string): Promise<Reading> 
   const { store, facts } = await openStore({ files, home: HOME, agentId, now: () => 0, lookOnly: true });
   const readable = new Set<string>();
   for (const { hash } of [...(facts?.generations ?? []), ...(facts?.candidate ? [facts.candidate] : [])]) {
-    if ('text' in (await store.readPolicy(hash))) readable.add(hash);
+    // Opening has read and verified each object that the record names.
+    if (store.remembered(hash) !== null) readable.add(hash);
   }
   const { sequence } = await store.status();
   return { facts, sequence, readable };

@@ -2,10 +2,9 @@
 import { join } from 'node:path';
 import { homePaths } from '../home.ts';
 import { type FileStat, inWords, nodeFiles, statIfThere } from '../store/files.ts';
-import { FORMAT } from '../store/frame.ts';
 import type { Keyring } from '../store/keyring.ts';
 import { shortId } from '../store/secret-key.ts';
-import { judgeSlot } from '../store/slot.ts';
+import { besideSlot, judgeSlot } from '../store/slot.ts';
 import type { Opened } from '../store/store.ts';
 import { tailOf } from './tail.ts';
 
@@ -16,7 +15,7 @@ const OBJECT_NAME = /^[0-9a-f]{64}$/;
 
 export async function slotsReport(home: string, keys: Keyring): Promise<Row[]> {
   const { slots } = homePaths(home);
-  const beside = slots.map((path) => `${path}.v${FORMAT}`);
+  const beside = slots.map(besideSlot);
   const report: Row[] = [];
   for (const path of [...slots, ...beside]) {
     const { verdict } = await judgeSlot(nodeFiles, { path, identity: null, wipe: false }, keys.read);

@@ -10,10 +10,11 @@ import { join } from 'node:path';
 import { HoldfastError, type Problem } from '../../errors.ts';
 import { homePaths } from '../home.ts';
 import type { EncryptionSettings } from '../settings/settings.ts';
-import { errnoOf, type Files, inWords, readSmall, replaceFile } from './files.ts';
+import { errnoOf, type Files, inWords, openRegular, readSmall, replaceFile, statIfThere } from './files.ts';
+import { readFrame } from './frame.ts';
 import type { Finding } from './quarantine.ts';
 import { KEY_FILE_MAX_BYTES, newKeyText, parseKeyFile, type SecretKey, shortId } from './secret-key.ts';
-import { judgeSlot } from './slot.ts';
+import { besideSlot, judgeSlot } from './slot.ts';
 
 /** The name under which systemd passes the key: `LoadCredential=holdfast.key:…` or `LoadCredentialEncrypted=`. */
 const CREDENTIAL = 'holdfast.key';
@@ -128,11 +129,12 @@ function unavailable(path: string, why: string): Problem {
 /** Makes `<home>/key`, unless something here was encrypted with a key that is gone: a new one would only hide that. */
 async function generate(files: Files, home: string, here: readonly SecretKey[]): Promise<Found> {
   try {
-    for (const path of homePaths(home).slots) {
-      const { verdict } = await judgeSlot(files, { path, identity: null, wipe: false }, here);
-      if (verdict.state === 'locked')
-        return { absent: true, why: `it does not exist, and ${path} is encrypted with key ${shortId(verdict.keyId)}` };
-    }
+    const other = await encryptedHere(files, home, here);
+    if (other !== null)
+      return {
+        absent: true,
+        why: `it does not exist, and ${other.path} is encrypted with key ${shortId(other.keyId)}`,
+      };
     const text = newKeyText();
     await replaceFile(files, home, 'key', Buffer.from(text));
     const parsed = parseKeyFile(Buffer.from(text));
@@ -140,6 +142,38 @@ async function generate(files: Files, home: string, here: readonly SecretKey[]):
   } catch (error) {
     return { absent: true, why: `it does not exist and cannot be made: ${inWords(error)}` };
   }
+}
+
+/** Something in the state directory that needs a key which is not here; null: nothing does. */
+async function encryptedHere(
+  files: Files,
+  home: string,
+  here: readonly SecretKey[],
+): Promise<{ readonly path: string; readonly keyId: string } | null> {
+  const { slots, objects } = homePaths(home);
+  for (const path of [...slots, ...slots.map(besideSlot)]) {
+    const { verdict } = await judgeSlot(files, { path, identity: null, wipe: false }, here);
+    if (verdict.state === 'locked') return { path, keyId: verdict.keyId };
+  }
+  // Both records may be gone while what they named is not.
+  for (const name of await namesIn(files, objects)) {
+    const path = `${objects}/${name}`;
+    const opened = (await statIfThere(files, path))?.kind === 'file' ? await openRegular(files, path, 'read') : null;
+    if (opened === null) continue;
+    const [file, stat] = opened;
+    try {
+      const verdict = await readFrame('object', file, stat, { keys: here, places: [] });
+      if (verdict.state === 'locked') return { path, keyId: verdict.keyId };
+    } finally {
+      await file.close();
+    }
+  }
+  return null;
+}
+
+async function namesIn(files: Files, directory: string): Promise<readonly string[]> {
+  if ((await statIfThere(files, directory))?.kind !== 'directory') return [];
+  return files.readdir(directory);
 }
 
 async function elsewhere(path: string, outside: OutsideReader): Promise<Found> {

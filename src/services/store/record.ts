@@ -82,8 +82,10 @@ export function decodePayload(bytes: Buffer): Decoded | { readonly why: string }
  * be decoded, and is answered with an error instead of silently.
  */
 export function restoreSpilled(decoded: Decoded, texts: ReadonlyMap<string, string>): Facts {
+  const spilled = Object.entries(decoded.spilled);
+  if (spilled.length === 0) return decoded.facts;
   const facts: unknown = structuredClone(decoded.facts);
-  for (const [place, hash] of Object.entries(decoded.spilled)) {
+  for (const [place, hash] of spilled) {
     const keys = place.split('/');
     const key = keys.pop() ?? '';
     const owner = keys.reduce<unknown>((at, step) => (at as Record<string, unknown> | undefined)?.[step], facts);

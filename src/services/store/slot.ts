@@ -1,7 +1,7 @@
 /** One slot of the root record: what lies at its path, and how a record gets into it. */
 import { basename } from 'node:path';
 import { type FileStat, type Files, inWords, mayPass, openRegular, writeAll } from './files.ts';
-import { type FrameVerdict, readFrame } from './frame.ts';
+import { FORMAT, type FrameVerdict, readFrame } from './frame.ts';
 import { type Decoded, decodePayload } from './record.ts';
 import type { SecretKey } from './secret-key.ts';
 
@@ -88,6 +88,11 @@ async function readSlot(files: Files, slot: Slot, keys: readonly SecretKey[]): P
   } finally {
     await file.close();
   }
+}
+
+/** Where a record goes while what lies at `path` is not this version's or this key's to write over. */
+export function besideSlot(path: string): string {
+  return `${path}.v${FORMAT}`;
 }
 
 /** What a record in this slot is bound to; the other slots of the same pair are known too, so that files that were mixed up are not lost. */

@@ -7,12 +7,13 @@ import { HoldfastError, type Problem } from '../../errors.ts';
 import type { Facts } from '../../machines/facts.ts';
 import { type HomePaths, homePaths } from '../home.ts';
 import { errnoOf, type Files, inWords, replaceFile, statIfThere } from './files.ts';
-import { encodeFrame, FORMAT, FRAME_MAX_BYTES, hashOf } from './frame.ts';
+import { encodeFrame, FRAME_MAX_BYTES, hashOf } from './frame.ts';
 import { type Keyring, lockedWhy, NO_KEYS } from './keyring.ts';
 import { ObjectFolder } from './objects.ts';
 import { type Finding, type Quarantine, quarantined, setAside } from './quarantine.ts';
 import { type Decoded, encodePayload, mustBeHeld, policiesNamed, restoreSpilled, SLOT_BYTES } from './record.ts';
 import {
+  besideSlot,
   type FileIdentity,
   identityOf,
   isSame,
@@ -123,6 +124,8 @@ export class Store {
   /** Something here is another's to read, or needs a key that is not here: what it names is not known, so no object is removed. */
   #keepsAll = false;
   readonly #locked = new Set<string>();
+  /** Slots whose bytes are wrong and could not be moved: what reads wrong may lie over a whole, newer record that only a power cut brings back. */
+  readonly #unsure = new Set<Slot>();
   /** See {@link Opened.unread}. */
   #unread: string | null = null;
   /** Records of this agent outside the pair that is written to. */
@@ -156,7 +159,7 @@ export class Store {
     const findings: Finding[] = [];
     const usual = this.#pair;
     // Where the usual slots are not this version's or this key's to write, it keeps its own beside them.
-    const beside = slotsAt([`${usual[0].path}.v${FORMAT}`, `${usual[1].path}.v${FORMAT}`]);
+    const beside = slotsAt([besideSlot(usual[0].path), besideSlot(usual[1].path)]);
     const judged: Judged[] = [];
     for (const slot of [...usual, ...beside]) judged.push(await judgeSlot(this.#files, slot, this.#keys.read));
     this.#unread = this.#abandonUnread ? null : whyUnread(judged);
@@ -259,7 +262,8 @@ export class Store {
         return;
     }
     findings.push({ kind: verdict.state, message: `${path} could not be read: ${verdict.why}` });
-    return this.#away(slot, verdict.why, findings);
+    await this.#away(slot, verdict.why, findings);
+    if (slot.identity !== null) this.#unsure.add(slot);
   }
 
   async #setForeignAside(slot: Slot, agentId: string, findings: Finding[]): Promise<void> {
@@ -427,8 +431,12 @@ export class Store {
       await writeSlot(this.#files, this.#holder, this.#root.bytes, this.#slotBytes);
       this.#holder.wipe = wipe;
     }
-    for (const slot of this.#pair)
-      if (slot.identity === null) await writeSlot(this.#files, slot, Buffer.alloc(0), this.#slotBytes);
+    for (const slot of this.#pair) {
+      if (slot.identity !== null && !this.#unsure.has(slot)) continue;
+      slot.wipe ||= slot.identity !== null;
+      await writeSlot(this.#files, slot, Buffer.alloc(0), this.#slotBytes);
+      this.#unsure.delete(slot);
+    }
     await this.#files.syncDirectory(state);
     await this.#files.syncDirectory(home);
     await this.#syncParent(home);

@@ -260,6 +260,14 @@ describe('a start', () => {
     });
   });
 
+  test('nor where both records are gone and only what they named is left', async () => {
+    const disk = await madeWith(GENERATED);
+    disk.remove(paths.key);
+    for (const slot of paths.slots) disk.remove(slot);
+    await start(disk, GENERATE);
+    expect(disk.contents(paths.key)).toBeNull();
+  });
+
   test('takes the credential before the key file, and that before the key in the home', async () => {
     const disk = new Disk(HOME);
     disk.put(paths.key, Buffer.from(keyText(3)));

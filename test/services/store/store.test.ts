@@ -426,6 +426,26 @@ describe('a disk that takes no writes', () => {
   });
 });
 
+test('a damaged slot that cannot be moved is blanked before anything is committed: an older record never comes back with a power cut', async () => {
+  const { disk, newest } = await diskAt(4);
+  const first = await open(disk);
+  await commitSteps(first.store, 5, 5);
+  const [a, b] = paths.slots;
+  disk.flipBit(newest === a ? b : a, 1500);
+  const takesNoWrites = () => [{ at: disk.operations, what: 'EIO', forEver: true, changesOnly: true } as const];
+  // A commit is cut short: the other slot is torn in the page cache, and whole on the platter.
+  disk.faults = takesNoWrites();
+  const facts = { ...factsAt(5), deliveryToken: 'token-9'.padEnd(600, 'y') };
+  await expect(first.store.commit({ facts, policies: {} })).rejects.toMatchObject({ code: 'STORE_WRITE_FAILED' });
+  disk.faults = takesNoWrites();
+  const second = await open(disk);
+  expect(second.facts).toBeNull();
+  disk.faults = [];
+  await second.store.commit({ facts: factsAt(1), policies: policiesAt(1) });
+  disk.powerCut(nothingSurvives);
+  expect((await open(disk)).facts).toEqual(factsAt(1));
+});
+
 test('policy.yml is written for people and its failure costs nothing', async () => {
   const disk = new Disk(HOME);
   const { store } = await open(disk);
