@@ -21,10 +21,12 @@ export interface Tally {
   readonly checks: Record<string, number>;
   /** `<fault kind>|<state>` → times. */
   readonly struck: Record<string, number>;
+  /** `<fault kind>|<promise>` → how often the promise was looked at in worlds that the fault struck. */
+  readonly judged: Record<string, number>;
 }
 
 export function emptyTally(): Tally {
-  return { worlds: 0, events: 0, lives: 0, failures: [], checks: {}, struck: {} };
+  return { worlds: 0, events: 0, lives: 0, failures: [], checks: {}, struck: {}, judged: {} };
 }
 
 /** Each seed has its scenario, unless one is asked for. */
@@ -40,6 +42,11 @@ export async function runSeed(seed: number, asked: Scenario | null, into: Tally)
   into.lives += outcome.lives;
   for (const [promise, times] of outcome.checks) into.checks[promise] = (into.checks[promise] ?? 0) + times;
   for (const [key, times] of outcome.struck) into.struck[key] = (into.struck[key] ?? 0) + times;
+  for (const kind of new Set([...outcome.struck.keys()].map(kindOf))) {
+    for (const [promise, times] of outcome.checks) {
+      into.judged[`${kind}|${promise}`] = (into.judged[`${kind}|${promise}`] ?? 0) + times;
+    }
+  }
   const [first] = outcome.violations;
   if (first) into.failures.push({ seed, scenario, promise: first.promise, message: first.message });
   return outcome;
@@ -52,6 +59,12 @@ export function merge(into: Tally, from: Tally): void {
   into.failures.push(...from.failures);
   for (const [key, times] of Object.entries(from.checks)) into.checks[key] = (into.checks[key] ?? 0) + times;
   for (const [key, times] of Object.entries(from.struck)) into.struck[key] = (into.struck[key] ?? 0) + times;
+  for (const [key, times] of Object.entries(from.judged)) into.judged[key] = (into.judged[key] ?? 0) + times;
+}
+
+/** Of `<fault kind>|<state>`: all garbage is one kind, all statuses another. */
+function kindOf(struck: string): string {
+  return (struck.split('|')[0] ?? '').replace(/ \d+$/, '');
 }
 
 /** Leaves out one thing after the other as long as the same promise still breaks. The places in the whole schedule that are left. */
@@ -74,21 +87,21 @@ export async function shrink({ seed, scenario, promise }: Failure): Promise<read
   return kept;
 }
 
-/** States × fault kinds × promises, as text. */
+/** States × fault kinds × promises, as text: where each fault struck, and how often each promise was looked at in the worlds it struck. */
 export function tableOf(tally: Tally): string {
-  const lines = ['promise   looked at'];
-  for (const promise of PROMISES) lines.push(`${promise.padEnd(8)} ${String(tally.checks[promise] ?? 0).padStart(10)}`);
-  const kinds = new Map<string, { times: number; readonly states: Set<string> }>();
-  for (const [key, times] of Object.entries(tally.struck)) {
-    const [kind = '', state = ''] = key.split('|');
-    const entry = kinds.get(kind) ?? { times: 0, states: new Set<string>() };
-    entry.times += times;
-    entry.states.add(state);
-    kinds.set(kind, entry);
-  }
-  lines.push('', `${'fault'.padEnd(22)}${'times'.padStart(9)}   struck in`);
-  for (const [kind, { times, states }] of [...kinds].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    lines.push(`${kind.padEnd(22)}${String(times).padStart(9)}   ${[...states].toSorted().join(', ')}`);
+  const row = (name: string, of: (promise: string) => number) =>
+    `${name.padEnd(20)}${PROMISES.map((promise) => String(of(promise)).padStart(9)).join('')}`;
+  const keys = Object.keys(tally.struck);
+  const names = [...new Set(keys.map(kindOf))].toSorted();
+  const lines = [`${'looked at'.padEnd(20)}${PROMISES.map((promise) => promise.padStart(9)).join('')}`];
+  lines.push(row('in all worlds', (promise) => tally.checks[promise] ?? 0));
+  for (const name of names) lines.push(row(name, (promise) => tally.judged[`${name}|${promise}`] ?? 0));
+  lines.push('', `${'fault'.padEnd(20)}${'times'.padStart(9)}   struck in`);
+  for (const name of names) {
+    const struck = keys.filter((key) => kindOf(key) === name);
+    const times = struck.reduce((sum, key) => sum + (tally.struck[key] ?? 0), 0);
+    const states = [...new Set(struck.map((key) => key.split('|')[1] ?? ''))].toSorted();
+    lines.push(`${name.padEnd(20)}${String(times).padStart(9)}   ${states.join(', ')}`);
   }
   return lines.join('\n');
 }

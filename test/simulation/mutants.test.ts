@@ -1,15 +1,18 @@
 /** Agents that are broken on purpose, at least one a promise: an oracle that does not notice them proves nothing. */
+
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { ActorSystem, AnyActorRef } from 'xstate';
 import type * as Agent from '../../src/machines/agent.ts';
 import type { AgentContext } from '../../src/machines/agent-context.ts';
 import type { Facts } from '../../src/machines/facts.ts';
 import type * as Decisions from '../../src/machines/gateway-decisions.ts';
 import type * as ReportModule from '../../src/machines/report.ts';
 import type * as RulesModule from '../../src/machines/rules.ts';
+import type * as VerdictModule from '../../src/machines/verdict.ts';
 import type * as StoreModule from '../../src/services/store/store.ts';
 import type { World } from '../../src/world.ts';
 import { PROMISES, type PromiseName } from './oracle.ts';
-import { type Scenario, scheduleOf } from './schedule.ts';
+import { type Happening, type Scenario, scheduleOf } from './schedule.ts';
 import { runWorld } from './world.ts';
 
 type Advance = typeof RulesModule.advance;
@@ -25,8 +28,10 @@ const broken = vi.hoisted(
       real: typeof ReportModule.buildReport,
       context: AgentContext,
     ) => ReturnType<typeof ReportModule.buildReport>;
-    chart?: 'network before replay' | 'way back before verdict';
+    chart?: 'network before replay' | 'way back before verdict' | 'safe mode stops everything';
     refusesGarbage?: boolean;
+    saysNothing?: boolean;
+    refusesForNews?: boolean;
   } => ({}),
 );
 
@@ -62,8 +67,20 @@ vi.mock('../../src/services/store/store.ts', async (original) => {
       const opened = await real.openStore(options);
       const [finding] = opened.findings;
       if (broken.refusesGarbage && !options.lookOnly && finding) throw new Error(finding.message);
-      return opened;
+      return broken.saysNothing && !options.lookOnly ? { ...opened, findings: [] } : opened;
     },
+  };
+});
+
+vi.mock('../../src/machines/verdict.ts', async (original) => {
+  const real = await original<typeof VerdictModule>();
+  const everything = (trial: VerdictModule.Trial) =>
+    broken.refusesForNews ? { ...trial, baseline: trial.wanted.map(({ id }) => id) } : trial;
+  return {
+    ...real,
+    refusalOf: (trial: VerdictModule.Trial) => real.refusalOf(everything(trial)),
+    verdictAtTheEnd: (trial: VerdictModule.Trial) => real.verdictAtTheEnd(everything(trial)),
+    confirmable: (trial: VerdictModule.Trial) => real.confirmable(everything(trial)),
   };
 });
 
@@ -83,6 +100,11 @@ vi.mock('../../src/machines/agent.ts', async (original) => {
     'way back before verdict': chartWith(({ states }) => {
       const running = states.running as { states: { rollback: { states: { judging: object } } } };
       Object.assign(running.states.rollback.states.judging, { always: 'restoring' });
+    }),
+    'safe mode stops everything': chartWith(({ states }) => {
+      const stopAll = ({ system }: { system: ActorSystem<{ actors: Record<string, AnyActorRef> }> }) =>
+        system.get('components')?.send({ type: 'components.stop', keep: false, hurry: true });
+      Object.assign(states.safeMode as object, { entry: [stopAll, 'open the dispatcher'] });
     }),
   };
   return {
@@ -110,6 +132,24 @@ const withFacts = (change: (after: Facts, before: Facts, changes: Changes, now: 
 
 const has = (changes: Changes, type: Changes[number]['type']) => changes.some((one) => one.type === type);
 
+/** Files on a disk whose errors of writing and syncing nobody hears of. */
+const withoutErrors = (world: World): World => ({
+  ...world,
+  files: {
+    ...world.files,
+    open: async (path: string, how: 'read' | 'write' | 'create') => {
+      const file = await world.files.open(path, how);
+      const quietly = (work: () => Promise<void>) => () => work().catch(() => {});
+      return {
+        ...file,
+        write: (bytes: Uint8Array, position: number) => file.write(bytes, position).catch(() => bytes.length),
+        sync: quietly(() => file.sync()),
+        datasync: quietly(() => file.datasync()),
+      };
+    },
+  },
+});
+
 /** Files whose syncs below a path do nothing. */
 const withoutSyncs = (matches: (path: string) => boolean) => (world: World) => ({
   ...world,
@@ -126,11 +166,27 @@ interface Mutant {
   readonly name: string;
   /** Any of these may be what notices. */
   readonly breaks: readonly PromiseName[];
-  readonly scenario: Scenario;
+  readonly scenario: Scenario | readonly Happening[];
   readonly from: number;
   readonly broken?: () => typeof broken;
   readonly patch?: (world: World) => World;
 }
+
+/** A good policy, and then more crashes in a row than any policy has attempts. */
+const A_CRASH_LOOP: readonly Happening[] = [
+  {
+    atMs: 500,
+    kind: 'publish',
+    policy: 'web',
+    what: 'good',
+    breaks: 'crashes',
+    webs: ['a'],
+    jobs: [],
+    stubborn: false,
+    contradicts: false,
+  },
+  { atMs: 60_000, kind: 'crashLoop', times: 8 },
+];
 
 const MUTANTS: readonly Mutant[] = [
   {
@@ -300,6 +356,75 @@ const MUTANTS: readonly Mutant[] = [
       }),
   },
   {
+    name: 'does not hear of errors of the disk',
+    breaks: ['P1', 'P4', 'P6'],
+    scenario: 'disk',
+    from: 0,
+    patch: withoutErrors,
+  },
+  {
+    name: 'refuses a policy for a component that never worked',
+    breaks: ['P3'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () => ({ refusesForNews: true }),
+  },
+  {
+    name: 'reports a generation that was overtaken',
+    breaks: ['P7'],
+    scenario: 'quiet',
+    from: 0,
+    broken: () => ({
+      decideWhatToSay: ({ context }) => {
+        const held = context.facts.generations.at(-1) ?? null;
+        return {
+          says: held === null ? null : { policyId: held.id, revision: held.revision, hash: held.hash },
+          cutAsked: false,
+        };
+      },
+    }),
+  },
+  {
+    name: 'forgets what was in flight',
+    breaks: ['P9'],
+    scenario: 'crashes',
+    from: 0,
+    broken: () =>
+      withFacts((after, _before, changes) => {
+        const [start, ...older] = after.starts;
+        if (!has(changes, 'start.opened') || start === undefined) return after;
+        return { ...after, starts: [{ ...start, inFlight: null }, ...older] };
+      }),
+  },
+  {
+    name: 'goes on with a last good that it does not survive',
+    breaks: ['P10'],
+    scenario: A_CRASH_LOOP,
+    from: 0,
+    broken: () =>
+      withFacts((after, before, changes) => {
+        if (!has(changes, 'start.opened')) return after;
+        const [good, ...older] = before.generations;
+        if (good === undefined || (after.runs === 0 && after.safeMode === null)) return after;
+        const generations = [{ ...good, attempts: good.attempts + 1 }, ...older];
+        return { ...after, generations, runs: 0, passedOver: null, safeMode: null, safeModeTimes: 0 };
+      }),
+  },
+  {
+    name: 'stops everything in safe mode',
+    breaks: ['P10'],
+    scenario: A_CRASH_LOOP,
+    from: 0,
+    broken: () => ({ chart: 'safe mode stops everything' }),
+  },
+  {
+    name: 'says nothing of what it found',
+    breaks: ['P11'],
+    scenario: 'tampering',
+    from: 0,
+    broken: () => ({ saysNothing: true }),
+  },
+  {
     name: 'does not start on what it cannot read',
     breaks: ['P11'],
     scenario: 'tampering',
@@ -330,7 +455,7 @@ const MUTANTS: readonly Mutant[] = [
 ];
 
 /** Worlds that a mutant may live in before it must have been caught. */
-const SEEDS_MOST = 40;
+const SEEDS_MOST = 120;
 
 afterEach(() => {
   for (const key of Object.keys(broken)) delete (broken as Record<string, unknown>)[key];
@@ -345,7 +470,7 @@ describe('an agent that', () => {
       for (let seed = from; seed < from + SEEDS_MOST; seed += 1) {
         const { violations } = await runWorld({
           seed,
-          schedule: scheduleOf(seed, scenario),
+          schedule: typeof scenario === 'string' ? scheduleOf(seed, scenario) : scenario,
           ...(patch ? { patch } : {}),
         });
         const [first] = violations;

@@ -46,6 +46,11 @@ export interface Observed {
   readonly attemptLimit: number;
 }
 
+/** The longest that a trial and the way back from it take. */
+const WAY_BACK_MS = 60_000;
+
+type Held = Pick<Reading, 'facts' | 'readable'>;
+
 /** How a start ended, as far as the world knows. */
 type End = 'killed' | 'goodbye' | 'ended';
 
@@ -97,6 +102,8 @@ export class Oracle {
   /** Lives that applied something and died, by what they applied. */
   readonly #deaths = new Map<string, number>();
   readonly #trials = new Map<string, ReadonlyMap<string, string>>();
+  /** What worked before the candidates since the last one that was made good, and when the newest of them was tried. */
+  #workedBefore: { readonly ids: ReadonlySet<string>; readonly atMs: number } = { ids: new Set(), atMs: 0 };
   /** Every policy there ever was, by hash. */
   readonly known = new Map<string, SimPolicy>();
 
@@ -168,6 +175,8 @@ export class Oracle {
       leaving: false,
     };
     this.#mustKeep = false;
+    // What was committed last may have been tampered with since.
+    this.#facts = found.facts;
     const untouched = !this.#tamperedSince(incarnation.startedAtMs - 1) && !this.#tamperedEver();
     const proven = this.#proven;
     if (untouched && proven !== null) {
@@ -214,6 +223,20 @@ export class Oracle {
   }
 
   // ---- what the agent does ----
+
+  /** P11: what cannot be read is named. `warnings`: all that this life has said so far; `clean`: its disk has had no error. */
+  opened(incarnation: Incarnation, warnings: readonly string[], clean: boolean): void {
+    const life = this.#life;
+    if (life?.incarnation !== incarnation || !clean || this.#tamperedSince(incarnation.startedAtMs)) return;
+    for (const finding of life.found.findings) {
+      this.#hold('P11', warnings.includes(finding), () => `nothing is said of what the start found: ${finding}`);
+    }
+  }
+
+  /** P10: in safe mode nothing is started, stopped or changed. */
+  touchedInSafeMode(component: string, what: string): void {
+    this.#hold('P10', false, () => `${component}: ${what} in safe mode`);
+  }
 
   sees(incarnation: Incarnation, context: AgentContext): void {
     if (this.#life?.incarnation === incarnation) this.#life.context = context;
@@ -274,6 +297,15 @@ export class Oracle {
       start.previous === wanted,
       () => `start ${start.number} calls the end before it ${start.previous}; it was ${wanted}`,
     );
+    const { candidate, answerInFlight, journal } = life.found.facts;
+    const wasBusy = candidate !== null || answerInFlight || journal.some(({ state }) => state === 'started');
+    if (wanted !== 'goodbye' && wasBusy) {
+      this.#hold(
+        'P9',
+        start.inFlight !== null,
+        () => `start ${start.number} does not say what was in flight before it`,
+      );
+    }
     const end = this.#ends.get(last.number);
     if (end !== undefined && !this.#tamperedEver()) {
       this.#hold(
@@ -365,6 +397,7 @@ export class Oracle {
         );
       }
     }
+    this.#judgeRejection(before, after);
     const { candidate } = after;
     if (candidate === null || candidate.hash === before.candidate?.hash) return;
     const rejection = before.rejected.find((one) => one.hash === candidate.hash);
@@ -378,7 +411,25 @@ export class Oracle {
     );
   }
 
+  /** P3: health refuses a policy for what worked before it only. */
+  #judgeRejection(before: Facts, { rejected: [newest] }: Facts): void {
+    if (newest === undefined || newest.kind !== 'health' || newest.hash !== before.candidate?.hash) return;
+    const worked = this.#trials.get(newest.hash);
+    const policy = this.known.get(newest.hash);
+    if (worked === undefined || policy === undefined || this.#programsFailed) return;
+    // What a replay has just started counts as working until it stumbles: a policy must not gain by coming early.
+    if (this.#life === null || this.#world.nowMs - this.#life.incarnation.startedAtMs < WAY_BACK_MS) return;
+    const broken = [...this.#workedBefore.ids].some(
+      (id) => !['ok', 'stubborn'].includes(policy.behaviours[id] ?? 'ok'),
+    );
+    this.#hold('P3', broken, () => `${newest.actionId} is rejected (${newest.reason}) and breaks nothing that worked`);
+  }
+
   #notePromotion(before: Facts | null, after: Facts): void {
+    // A confirmation gives back what this start had spent, whichever policy it was spent on.
+    if (after.starts[0]?.confirmed && after.starts[0].number === this.#life?.start) {
+      for (const key of this.#life.applied) if (key.startsWith('replay ')) this.#life.applied.delete(key);
+    }
     for (const generation of after.generations) {
       if (!this.#promotedAtMs.has(generation.hash)) this.#promotedAtMs.set(generation.hash, this.#world.nowMs);
     }
@@ -434,6 +485,14 @@ export class Oracle {
     const deaths = this.#deaths.get(key) ?? 0;
     life.applied.add(key);
     if (this.#tamperedEver()) return;
+    // Only what was passed over or given up before is tried beyond its attempts, once a delay.
+    const facts = life.found.facts;
+    const isRetry = facts !== null && (facts.passedOver !== null || facts.safeModeTimes > 0);
+    this.#hold(
+      'P10',
+      deaths < attemptLimit || isRetry,
+      () => `${deaths} lives died replaying ${hash.slice(0, 8)}, and another does`,
+    );
     this.#pending.push(async () => {
       const held = (await this.#world.durable()).facts?.generations.find((one) => one.hash === hash);
       if (held === undefined) return;
@@ -471,10 +530,12 @@ export class Oracle {
     }
     const ready = this.#world.readyComponents();
     const wanted = renderHere(canonicalJson(policy.body)).components;
-    this.#trials.set(
-      hash,
-      new Map(wanted.filter((one) => ready.get(one.id) === one.hash).map((one) => [one.id, one.hash])),
-    );
+    const working = wanted.filter((one) => ready.get(one.id) === one.hash);
+    this.#trials.set(hash, new Map(working.map((one) => [one.id, one.hash])));
+    // One that supersedes another, or comes while the way back is under way, is held against what worked before both.
+    const { nowMs } = this.#world;
+    const before = nowMs - this.#workedBefore.atMs < WAY_BACK_MS ? this.#workedBefore.ids : [];
+    this.#workedBefore = { ids: new Set([...before, ...working.map(({ id }) => id)]), atMs: nowMs };
   }
 
   claims(incarnation: Incarnation, component: string): void {
@@ -546,6 +607,18 @@ export class Oracle {
         () => `it holds nothing and says "${said.message}", ${said.policyId}:${said.revision}`,
       );
     }
+    // P8: nor when the bytes of its last good were gone when it began.
+    const [good] = life.found.facts?.generations ?? [];
+    const isTorn = good !== undefined && life.start !== null && !life.found.readable.has(good.hash);
+    const since = context?.facts;
+    const untouched = since !== undefined && since.received?.at === life.found.facts?.received?.at;
+    if (isTorn && untouched && since.unenrolled === null && since.safeMode === null && context?.storeProblem === null) {
+      this.#hold(
+        'P8',
+        said.message.startsWith('holds ') && said.revision === 0,
+        () => `the bytes of its last good are lost, and it says "${said.message}", ${said.policyId}:${said.revision}`,
+      );
+    }
     this.#hold(
       'P7',
       said.policyId !== undefined && said.revision !== undefined,
@@ -555,7 +628,12 @@ export class Oracle {
       const { facts, readable } = await this.#world.durable();
       // P7
       if (said.policyId !== '' && !this.#tamperedSince(this.#world.nowMs - 5_000)) {
-        const names = (facts?.generations ?? []).slice(0, 2).filter(({ hash }) => readable.has(hash));
+        // It was verified a moment before it is said, and may have been overtaken since.
+        const names = (facts?.generations ?? []).filter(({ hash }, at, all) => {
+          const newer = all[at - 1];
+          const overtaken = newer === undefined ? 0 : (this.#promotedAtMs.get(newer.hash) ?? 0);
+          return readable.has(hash) && (at === 0 || (at === 1 && this.#world.nowMs - overtaken < 5_000));
+        });
         const held = names.some(
           ({ id, revision }) => id === said.policyId && (revision === said.revision || said.revision === 0),
         );
@@ -578,7 +656,7 @@ export class Oracle {
           () => `the token ${said.token} is sent and the disk does not hold ${lost.join(', ')}`,
         );
       }
-      this.#holdsAcked({ facts, readable, sequence: 0 }, 'what a power cut would leave');
+      this.#holdsAcked({ facts, readable }, 'what a power cut would leave');
     });
   }
 
@@ -590,7 +668,7 @@ export class Oracle {
       for (const { action_id: id, error } of events) {
         this.#hold('P6', owed.has(id), () => `the ack of ${id} is sent and is not durably owed`);
         if (id.startsWith('policy:')) {
-          if (error === undefined) this.#holdsOne(id, { facts, readable, sequence: 0 }, 'at the sending of its ack');
+          if (error === undefined) this.#holdsOne(id, { facts, readable }, 'at the sending of its ack');
           continue;
         }
         const entry = facts?.journal.find((one) => one.id === id);
@@ -650,12 +728,12 @@ export class Oracle {
   // ---- P1 ----
 
   /** The policy of the newest ack, or a newer one, is held. */
-  #holdsAcked(reading: Reading, where: string): void {
+  #holdsAcked(reading: Held, where: string): void {
     const newest = this.#ackedPolicies.at(-1);
     if (newest !== undefined) this.#holdsOne(newest.actionId, reading, where);
   }
 
-  #holdsOne(actionId: string, { facts, readable }: Reading, where: string): void {
+  #holdsOne(actionId: string, { facts, readable }: Held, where: string): void {
     const first = this.#deliveries.findIndex((one) => one.actionId === actionId);
     if (first < 0 || this.#tamperedEver()) return;
     const bytes = new Set(this.#deliveries.filter((one) => one.actionId === actionId).map((one) => one.policy.hash));

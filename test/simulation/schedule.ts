@@ -26,10 +26,14 @@ export type Happening = { readonly atMs: number } & (
   | { readonly kind: 'serverRestart'; readonly silently: boolean }
   | { readonly kind: 'serverSnapshot' }
   | { readonly kind: 'serverRestore' }
+  /** The server's index of actions is made anew: it knows neither how far the agent has come nor the token. */
+  | { readonly kind: 'cursorReset' }
   | { readonly kind: 'diskError'; readonly what: 'EIO' | 'ENOSPC' | 'EROFS' | 'short'; readonly inOperations: number }
   | { readonly kind: 'diskFull'; readonly forMs: number }
   | { readonly kind: 'diskReadOnly'; readonly forMs: number }
   | { readonly kind: 'diskFailing'; readonly forMs: number }
+  /** No file can be opened: the process has too many open. */
+  | { readonly kind: 'noFilesLeft'; readonly forMs: number }
   /** As `diskFailing`, and reading fails too. */
   | { readonly kind: 'diskUnreadable'; readonly forMs: number }
   | { readonly kind: 'bitRot'; readonly where: number; readonly bit: number; readonly stopped: boolean }
@@ -79,11 +83,13 @@ const FAULTS = {
   partition: 2,
   serverRestart: 1.5,
   serverRestore: 1,
+  cursorReset: 0.7,
   diskError: 4,
   diskFull: 1.5,
   diskReadOnly: 1.5,
   diskFailing: 1,
   diskUnreadable: 1,
+  noFilesLeft: 0.7,
   bitRot: 1,
   stateEmptied: 1,
   stateOlder: 1,
@@ -102,9 +108,9 @@ const ONLY: Readonly<Record<Scenario, readonly (keyof typeof FAULTS)[] | null>> 
   mixed: null,
   quiet: [],
   crashes: ['kill', 'powerCut', 'crashLoop'],
-  disk: ['diskError', 'diskFull', 'diskReadOnly', 'diskFailing', 'diskUnreadable', 'kill', 'powerCut'],
+  disk: ['diskError', 'diskFull', 'diskReadOnly', 'diskFailing', 'diskUnreadable', 'noFilesLeft', 'kill', 'powerCut'],
   network: ['message', 'partition', 'serverRestart', 'kill'],
-  server: ['serverRestart', 'serverRestore', 'message', 'kill'],
+  server: ['serverRestart', 'serverRestore', 'cursorReset', 'message', 'kill'],
   tampering: ['bitRot', 'stateEmptied', 'stateOlder', 'stateForeign', 'kill'],
   programs: ['programEnds', 'flaky', 'kill', 'asked'],
   clocks: ['clockJump', 'sleep', 'kill', 'asked'],
@@ -138,7 +144,18 @@ export function scheduleOf(seed: number, scenario: Scenario): readonly Happening
     happenings.push({ atMs, ...(kind === 'ordinary' ? ordinaryOne(random) : faultOne(random, scenario)) } as Happening);
     atMs += random.chance(0.6) ? random.whole(0, 8_000) : random.whole(0, ACTIVE_MS / 6);
   }
-  return happenings.filter((one) => one.atMs < ACTIVE_MS);
+  return withBackups(
+    happenings.filter((one) => one.atMs < ACTIVE_MS),
+    random,
+  );
+}
+
+/** What is restored was saved before. */
+function withBackups(happenings: readonly Happening[], random: Random): readonly Happening[] {
+  const restored = happenings.find(({ kind }) => kind === 'serverRestore' || kind === 'stateOlder');
+  if (restored === undefined) return happenings;
+  const backup: Happening = { atMs: random.whole(0, restored.atMs), kind: 'serverSnapshot' };
+  return [...happenings, backup].toSorted((a, b) => a.atMs - b.atMs);
 }
 
 type Without<T> = T extends unknown ? Omit<T, 'atMs'> : never;
@@ -215,6 +232,7 @@ function faultOne(random: Random, scenario: Scenario): Without<Happening> {
     case 'diskReadOnly':
     case 'diskFailing':
     case 'diskUnreadable':
+    case 'noFilesLeft':
       return { kind, forMs: random.chance(0.5) ? random.whole(100, 5_000) : random.whole(5_000, 200_000) };
     case 'bitRot':
       return { kind, where: random.whole(0, 99), bit: random.whole(0, 40_000), stopped: random.chance(0.5) };

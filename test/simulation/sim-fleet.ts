@@ -149,6 +149,12 @@ export class SimFleet {
     }
   }
 
+  /** The index of actions is made anew, with other documents, and how far the agent had come is forgotten. */
+  resetCursor(): void {
+    this.agent.sequence = -1;
+    this.actions = this.actions.map((action) => ({ ...action, document: `${action.document}-anew` }));
+  }
+
   /** Everything it knows, for {@link restore}. */
   snapshot(): string {
     return JSON.stringify([this.agent, [...this.policies], this.actions, this.#nextSequence]);

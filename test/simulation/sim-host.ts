@@ -33,7 +33,9 @@ interface Record {
 
 /** Told to the oracle. */
 export interface HostWitness {
-  launched(component: string, hash: string, by: Incarnation): void;
+  /** `others`: processes of it that live. */
+  launched(component: string, hash: string, others: number, by: Incarnation): void;
+  reloaded(component: string, hash: string, by: Incarnation): void;
   claimed(component: string, hash: string, by: Incarnation): void;
   touched(component: string, what: string, by: Incarnation): void;
 }
@@ -144,9 +146,10 @@ export class SimHost {
             for (const component of input.components) this.#write(component);
           }),
         ),
-        sweep: fromPromise<void, { readonly ids: readonly string[] }>(({ input }) =>
-          later('sweep', () => Promise.all(input.ids.map((id) => this.#terminate(id, true)))),
-        ),
+        sweep: fromPromise<void, { readonly ids: readonly string[] }>(({ input }) => {
+          for (const id of input.ids) this.#witness.touched(id, 'sweep', by);
+          return later('sweep', () => Promise.all(input.ids.map((id) => this.#terminate(id, true))));
+        }),
       },
     };
   }
@@ -163,7 +166,7 @@ export class SimHost {
   #launch(wanted: WantedComponent, by: Incarnation): Launched {
     this.#write(wanted);
     const behaviour = behaviourIn(wanted.daemon.files);
-    this.#witness.launched(wanted.id, wanted.hash, by);
+    this.#witness.launched(wanted.id, wanted.hash, this.running(wanted.id).length, by);
     if (behaviour === 'poison') {
       by.die(`launch of ${wanted.id}: out of memory`);
       throw new Error('dead');
@@ -256,7 +259,7 @@ export class SimHost {
     record.changing = wanted.hash;
     this.#write(wanted);
     const behaviour = behaviourIn(wanted.daemon.files);
-    this.#witness.launched(wanted.id, wanted.hash, by);
+    this.#witness.reloaded(wanted.id, wanted.hash, by);
     if (behaviour === 'poison') {
       by.die(`reload of ${wanted.id}: out of memory`);
       throw new Error('dead');

@@ -28,7 +28,7 @@ export const GARBAGE: readonly string[] = [
   '<html>captive portal</html>',
   '{',
   '{"action":"checkin","actions":5}',
-  '{"action":"checkin","ack_token":"document-0","actions":[{"id":5}]}',
+  '{"action":"checkin","ack_token":"document-of-nobody","actions":[{"id":5}]}',
   '{"action":"checkin","ack_token":"","actions":[{"id":"policy:web:99","type":"POLICY_CHANGE","data":null}]}',
   `{"ack_token":"","action":"checkin","actions":[${'{"a":'.repeat(300)}1${'}'.repeat(300)}]}`,
   '{"action":"acks","items":"many"}',

@@ -24,12 +24,10 @@ export class Timeline {
   #nowMs = 0;
   /** How far the wall clock is off by jumps. */
   #jumpedMs = 0;
-  /** How long the host has slept: time in which the monotonic clock stood still. */
-  #sleptMs = 0;
   /** Events that happened. */
   happened = 0;
 
-  /** True time, in ms since the world began. */
+  /** In ms since the world began, without the time in which the host slept: nothing happens then. */
   get nowMs(): number {
     return this.#nowMs;
   }
@@ -39,16 +37,11 @@ export class Timeline {
   }
 
   monotonicMs(): number {
-    return this.#nowMs - this.#sleptMs;
+    return this.#nowMs;
   }
 
   jumpWall(byMs: number): void {
     this.#jumpedMs += byMs;
-  }
-
-  /** The monotonic clock loses this much, as on a laptop that slept; timers keep their true time. */
-  noteSleep(ms: number): void {
-    this.#sleptMs += ms;
   }
 
   in(ms: number, act: () => void): Planned {

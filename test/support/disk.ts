@@ -61,7 +61,7 @@ export interface Fault {
   /**
    * `short`: a write takes half. `kill`: the process dies before the operation; `kill-after`: after it; `kill-half`: half a write was taken.
    */
-  readonly what: 'EIO' | 'ENOSPC' | 'EROFS' | 'EACCES' | 'short' | 'kill' | 'kill-after' | 'kill-half';
+  readonly what: 'EIO' | 'EMFILE' | 'ENOSPC' | 'EROFS' | 'EACCES' | 'short' | 'kill' | 'kill-after' | 'kill-half';
   readonly forEver?: boolean;
   /** Reading goes on. */
   readonly changesOnly?: boolean;
@@ -460,6 +460,9 @@ export class Disk implements Files {
         throw new Killed(`killed at ${operation} ${path}`);
       case 'short':
         return act(operation === 'write');
+      case 'EMFILE':
+        if (!OPENS.has(operation)) return act(false);
+        break;
       case 'ENOSPC':
         if (!TAKES_SPACE.has(operation)) return act(false);
         break;
@@ -521,6 +524,7 @@ export class Disk implements Files {
   }
 }
 
+const OPENS = new Set<Operation>(['open', 'create', 'readdir', 'syncDirectory']);
 const SYNCS = new Set<Operation>(['sync', 'datasync', 'syncDirectory']);
 
 function childrenIn(entries: ReadonlyMap<string, number>, path: string): string[] {
