@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 /** Enumerations over every operation and every loss, and tests that wait for real processes: seconds each. */
 const THOROUGH = [
   'test/services/store/rekey.test.ts',
+  'test/services/store/every-corruption.test.ts',
   'test/services/store/crash-points*.test.ts',
   'test/services/process/ports.test.ts',
   'test/fleet-server/durability.test.ts',
