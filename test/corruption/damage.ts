@@ -32,7 +32,8 @@ const instead = (make: (path: string, other: string) => void) => (path: string, 
 
 const rewritten = (change: (bytes: Buffer) => Buffer) => (path: string) => {
   // A link to a directory has no bytes of its own.
-  if (!lstatSync(path).isFile()) return instead((each) => writeFileSync(each, 'not what it was'))(path, '');
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isFile())
+    return instead((each) => writeFileSync(each, 'not what it was'))(path, '');
   writeFileSync(path, change(readFileSync(path)));
 };
 
@@ -84,8 +85,10 @@ export const DAMAGES: readonly Damage[] = [
   {
     name: 'of another owner, closed to all',
     inflict: (path) => {
-      if (!lstatSync(path).isSymbolicLink()) chmodSync(path, 0);
-      if (process.getuid?.() === 0 && !lstatSync(path).isSymbolicLink()) chownSync(path, 65_534, 65_534);
+      const there = lstatSync(path, { throwIfNoEntry: false });
+      if (there === undefined || there.isSymbolicLink()) return;
+      chmodSync(path, 0);
+      if (process.getuid?.() === 0) chownSync(path, 65_534, 65_534);
     },
   },
   {

@@ -16,6 +16,8 @@ export interface Target {
    * the file back.
    */
   readonly ends: 'heals' | 'holds';
+  /** Damages that only a person can mend here. */
+  readonly except?: RegExp;
   /** The agent names the file in its log, or what it lost. */
   readonly says?: RegExp;
 }
@@ -55,6 +57,34 @@ export const TARGETS: readonly Target[] = [
     other: (stage) => slots(stage)[0],
     ends: 'heals',
     says: /object|policy/,
+  },
+  {
+    name: 'the directory of objects',
+    paths: (stage) => [homePaths(stage.home).objects],
+    other: (stage) => slots(stage)[0],
+    ends: 'heals',
+    says: /objects/,
+  },
+  {
+    name: 'the state directory',
+    // It may be a link to a volume that is not mounted yet: the agent waits for it.
+    except: /dangling/,
+    paths: (stage) => [homePaths(stage.home).state],
+    other: (stage) => homePaths(stage.home).settings,
+    ends: 'heals',
+    says: /state/,
+  },
+  {
+    name: 'the quarantine',
+    paths: (stage) => [homePaths(stage.home).quarantine],
+    other: (stage) => homePaths(stage.home).settings,
+    ends: 'heals',
+  },
+  {
+    name: 'the policy for people',
+    paths: (stage) => [homePaths(stage.home).policy],
+    other: (stage) => homePaths(stage.home).settings,
+    ends: 'heals',
   },
   {
     name: 'the link to the current configuration',

@@ -144,12 +144,12 @@ export function mayPass(error: unknown): boolean {
   return PASSING.has(errnoOf(error));
 }
 
-/** {@link Files.stat}, or null where nothing is (a part of the path that is no directory holds nothing). */
+/** {@link Files.stat}, or null where nothing is (a part of the path that is no directory, or a link in a circle, holds nothing). */
 export async function statIfThere(files: Files, path: string): Promise<FileStat | null> {
   try {
     return await files.stat(path);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return null;
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(error))) return null;
     throw error;
   }
 }

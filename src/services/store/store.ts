@@ -445,13 +445,26 @@ export class Store {
 
   async #ensureDirectory(path: string, findings: Finding[]): Promise<void> {
     const there = await statIfThere(this.#files, path);
-    // The home and its state may be links to where the administrator wants them; a link to nothing shows as soon as it is used.
-    if (there?.kind === 'directory' || (there?.kind === 'link' && path !== this.#paths.objects)) return;
+    if (there?.kind === 'directory') return;
+    if (there?.kind === 'link' && path !== this.#paths.objects && !(await this.#leadsAstray(path))) return;
     if (there && !(await setAside(this.#quarantine, path, 'a directory belongs here', findings))) {
       throw Object.assign(new Error(`${path} is not a directory and cannot be moved`), { code: 'ENOTDIR', path });
     }
     await this.#files.mkdir(path);
     if (path !== this.#paths.home) await this.#files.syncDirectory(dirname(path));
+  }
+
+  /**
+   * The home and its state may be links to where the administrator wants them. One to nothing is left as it is, since what is not mounted may be
+   * later, and shows as soon as it is used; one to anything else than a directory is damage.
+   */
+  async #leadsAstray(link: string): Promise<boolean> {
+    try {
+      await this.#files.readdir(link);
+      return false;
+    } catch (error) {
+      return errnoOf(error) === 'ENOTDIR' || errnoOf(error) === 'ELOOP';
+    }
   }
 
   /** The name of the home itself; its parent is another's, and may not be ours to open. */
