@@ -284,6 +284,18 @@ export function rememberFault({ context }: Args, { error }: { error: unknown }):
   return failed(context, faultOf(error, context.now));
 }
 
+/** Null: it did not end in time, so that nobody knows what it had come to. */
+export function rememberCut({ context }: Args, outcome: PollOutcome | null): Patch {
+  const lost = outcome === null || (outcome.kind !== 'answered' && outcome.answerLost);
+  return {
+    cutOwed: context.cutOwed || lost,
+    urgentOwed: false,
+    cutAsked: false,
+    // The question that may have been answered counts against the hour; one that was never out does not.
+    ...(context.cutAsked && lost ? { cutAskedAt: outcome?.at || context.now } : {}),
+  };
+}
+
 export function rememberDelivery(_: Args, decoded: Decoded): Patch {
   if (decoded.kind !== 'decoded') return {};
   return { delivery: { token: decoded.token, actions: decoded.actions, policy: decoded.policy } };

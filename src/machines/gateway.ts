@@ -63,7 +63,7 @@ export const gatewayMachine = setup({
     sayNothingIsHeld: assign({ says: null, cutAsked: false, verdict: null }),
     chooseHost: assign(decide.chooseHost),
     rememberAnswer: assign(decide.rememberAnswer),
-    rememberCut: assign({ cutOwed: true, urgentOwed: false }),
+    rememberCut: assign(decide.rememberCut),
     rememberFailure: assign(decide.rememberFailure),
     rememberFault: assign(decide.rememberFault),
     rememberDelivery: assign(decide.rememberDelivery),
@@ -180,7 +180,7 @@ export const gatewayMachine = setup({
           {
             guard: { type: 'the poll was cut by us', params: ({ event }) => event.output },
             target: 'verifying',
-            actions: 'rememberCut',
+            actions: { type: 'rememberCut', params: ({ event }) => event.output },
           },
           {
             guard: { type: 'Fleet does not know this agent', params: ({ event }) => event.output },
@@ -237,9 +237,14 @@ export const gatewayMachine = setup({
             src: 'endPoll',
             id: 'endPoll',
             input: null,
-            onError: { target: '#gateway.verifying', actions: 'rememberCut' },
+            onError: { target: '#gateway.verifying', actions: { type: 'rememberCut', params: null } },
           },
-          after: { 'time to close a connection': { target: '#gateway.verifying', actions: 'rememberCut' } },
+          after: {
+            'time to close a connection': {
+              target: '#gateway.verifying',
+              actions: { type: 'rememberCut', params: null },
+            },
+          },
         },
       },
     },

@@ -1,6 +1,8 @@
 /** Names what went wrong with a request, once, at the edge: a kind for the machines and a sentence for people. */
 import type { FailureKind, LinkFailure } from '../../machines/link.ts';
 import { parseErrorBody } from '../../wire/fleet.ts';
+import { UnusablePem } from './pem.ts';
+import { UnusableProxy } from './proxy.ts';
 import type { Answer } from './transport.ts';
 
 /** Raised while an answer is read. */
@@ -50,68 +52,118 @@ const BROKEN_OFF = new Set([
   'UND_ERR_RES_CONTENT_LENGTH_MISMATCH',
   'Z_BUF_ERROR',
 ]);
+/** Of a connection that stands; the same codes mean something else when one is being made. */
+const ON_A_CONNECTION = new Set(['read', 'write', 'writev', 'shutdown']);
 const TLS =
   /^(ERR_TLS_|ERR_SSL_|CERT_|EPROTO$|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|ERR_OSSL_|CRL_)/;
+/** Alerts by which a server says that it wants another certificate of this side, or one at all. */
+const CLIENT_CERTIFICATE =
+  /ALERT_CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE|ALERT_UNSUPPORTED_CERTIFICATE|ALERT_CERTIFICATE_|ALERT_UNKNOWN_CA|ALERT_HANDSHAKE_FAILURE/;
+
+/** Between which two ends something was thrown, and how far the request had come. */
+export interface Way {
+  /** As it is shown. */
+  readonly host: string;
+  /** As it is shown; null: there is none. */
+  readonly proxy: string | null;
+  /** Whether the request had begun to be written. */
+  readonly sent: boolean;
+  /** Whether this side has a client certificate to show. */
+  readonly ownCertificate?: boolean;
+}
+
+/** No connection came about in time. */
+export function notConnected(host: string, proxy: string | null, limitMs: number, at: number): LinkFailure {
+  const seconds = Math.round(limitMs / 1000);
+  return proxy === null
+    ? failure('unreachable', `${host} cannot be reached: no connection within ${seconds} s`, at)
+    : failure('proxy', `the proxy ${proxy} opened no way to ${host} within ${seconds} s`, at);
+}
 
 /** Finds the kind of anything undici, the TLS stack, zlib or the reader of the answer throws. */
-export function failureOfThrown(thrown: unknown, host: string, proxy: string | null, at: number): LinkFailure {
-  const { code, text } = deepest(thrown);
+export function failureOfThrown(thrown: unknown, way: Way, at: number): LinkFailure {
+  const { host, proxy, sent } = way;
+  const { code, text, syscall } = deepest(thrown);
   if (host === '') {
     const advice = 'enroll again with `holdfast enroll --force`';
     return failure('unreachable', `no Fleet Server is known, since the identity cannot be read; ${advice}`, at);
   }
+  if (thrown instanceof UnusableProxy) {
+    return failure('proxy', `${host} cannot be reached: ${thrown.message}; correct it, or name another proxy`, at);
+  }
   if (thrown instanceof OversizedAnswer) {
     return failure('oversized', `${host} sent an answer larger than ${thrown.limitBytes} bytes; it was not read`, at);
   }
-  if (/[Pp]roxy/.test(text) || /\b407\b/.test(text)) {
-    return failure('proxy', `the proxy ${proxy ?? ''} refused the connection to ${host}: ${text}`, at);
-  }
+  if (thrown instanceof UnusablePem) return failure('tls', thrown.message, at);
   if (/wrong version number|packet length too long|http request/.test(text)) {
     return failure('tls', `what listens at ${host} does not speak TLS: is the URL to begin with http://?`, at);
+  }
+  if (CLIENT_CERTIFICATE.test(code)) {
+    const advice = 'name one that it trusts with fleet.ssl.certificate and fleet.ssl.key';
+    return failure('tls', `${host} wants a client certificate, and does not take what it got: ${text}; ${advice}`, at);
+  }
+  if (code === 'ERR_OSSL_X509_KEY_VALUES_MISMATCH') {
+    return failure('tls', 'fleet.ssl.certificate and fleet.ssl.key do not belong together: name a matching pair', at);
   }
   if (TLS.test(code)) {
     const advice = 'name its CA with fleet.ssl.certificate_authorities (or --ca), or correct its certificate';
     return failure('tls', `no trusted connection to ${host}: ${text}; ${advice}`, at);
   }
-  if (NOT_FOUND.has(code) || NO_CONNECTION.has(code)) {
-    const why = NOT_FOUND.has(code) ? 'its name cannot be resolved' : text;
-    return proxy === null
-      ? failure('unreachable', `${host} cannot be reached: ${why}`, at)
+  if (sent && (syscall === null ? NO_CONNECTION.has(code) : ON_A_CONNECTION.has(syscall))) {
+    return brokenOff(way, thrown, at);
+  }
+  if (!sent && proxy !== null) {
+    // On the way to a proxy nothing but the proxy has answered, whatever it was that failed.
+    return syscall === null && !NOT_FOUND.has(code) && !NO_CONNECTION.has(code)
+      ? failure('proxy', `the proxy ${proxy} refused the connection to ${host}: ${text}`, at)
       : failure('proxy', `${host} cannot be reached by the proxy ${proxy}: ${text}`, at);
   }
+  if (NOT_FOUND.has(code)) return failure('unreachable', `${host} cannot be reached: its name cannot be resolved`, at);
+  if (syscall === 'connect' && (code === 'EACCES' || code === 'EPERM')) {
+    return failure('unreachable', `${host} cannot be reached: a firewall on this host forbids it (${text})`, at);
+  }
+  if (NO_CONNECTION.has(code)) return failure('unreachable', `${host} cannot be reached: ${text}`, at);
   if (BROKEN_OFF.has(code) || /terminated|other side closed|unexpected end of file/.test(text)) {
-    return failure('truncated', `${host} ended the connection before its answer was whole: ${text}`, at, {
-      answerLost: true,
-    });
+    return brokenOff(way, thrown, at);
   }
   if (
     code.startsWith('HPE_') ||
     code.startsWith('Z_') ||
     code === 'UND_ERR_HEADERS_OVERFLOW' ||
     code === 'ERR_ENCODING_INVALID_ENCODED_DATA' ||
+    code === 'ERR_INVALID_CHAR' ||
     thrown instanceof TypeError ||
     (thrown instanceof Error && thrown.name === 'HTTPParserError')
   ) {
     return failure('garbage', `${host} answers, but not as a Fleet Server does: ${text}`, at);
   }
-  if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR') {
-    return failure('tls', `a certificate or key file of fleet.ssl cannot be read: ${text}`, at);
-  }
   return failure('unreachable', `${host} cannot be reached: ${text}`, at, { answerLost: true });
 }
 
-function deepest(thrown: unknown): { code: string; text: string } {
+function brokenOff({ host, ownCertificate }: Way, thrown: unknown, at: number): LinkFailure {
+  // With TLS 1.3 a client learns that its certificate was missed by nothing but the end of the connection.
+  const unread = (thrown as { socket?: { bytesRead?: unknown } }).socket?.bytesRead === 0;
+  const advice =
+    unread && ownCertificate === false && host.startsWith('https:')
+      ? '; if it wants a client certificate, name one with fleet.ssl.certificate and fleet.ssl.key'
+      : '';
+  const message = `${host} ended the connection before its answer was whole: ${deepest(thrown).text}${advice}`;
+  return failure('truncated', message, at, { answerLost: true });
+}
+
+function deepest(thrown: unknown): { code: string; text: string; syscall: string | null } {
   let error = thrown;
   for (let depth = 0; depth < 5 && error instanceof Error; depth++) {
     const code = (error as { code?: unknown }).code;
     const generic = error instanceof AggregateError ? error.errors[0] : error.cause;
     if (typeof code === 'string' && (code !== 'UND_ERR_ABORTED' || generic === undefined)) {
-      return { code, text: error.message || code };
+      const { syscall } = error as { syscall?: unknown };
+      return { code, text: error.message || code, syscall: typeof syscall === 'string' ? syscall : null };
     }
     if (generic === undefined) break;
     error = generic;
   }
-  return { code: '', text: error instanceof Error ? error.message || error.name : String(error) };
+  return { code: '', text: error instanceof Error ? error.message || error.name : String(error), syscall: null };
 }
 
 /** The failure an answer of another status than 200 stands for. */

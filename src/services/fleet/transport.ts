@@ -1,6 +1,5 @@
 /** One HTTP exchange with a Fleet Server: headers, gzip, TLS, proxies, limits. Every way it can end is one of a closed set; nothing is thrown. */
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { createGunzip, gzip } from 'node:zlib';
 import type { Dispatcher } from 'undici';
@@ -8,7 +7,9 @@ import type { LinkFailure } from '../../machines/link.ts';
 import { API_VERSION, authorization, HEADER, userAgent } from '../../wire/fleet.ts';
 import type { HostClock } from '../host/clock.ts';
 import type { FleetSettings } from '../settings/settings.ts';
-import { failure, failureOfThrown, OversizedAnswer, retryAfterMs } from './failures.ts';
+import { failure, failureOfThrown, notConnected, OversizedAnswer, retryAfterMs } from './failures.ts';
+import { readPem } from './pem.ts';
+import { proxyFor } from './proxy.ts';
 
 /** Bytes of one answer, inflated. A hundred actions with large policies stay far below. */
 const ANSWER_LIMIT_BYTES = 64 * 1024 * 1024;
@@ -38,6 +39,8 @@ export interface Answer {
   readonly text: string;
   readonly retryAfterMs: number | null;
   readonly warning: string | null;
+  /** Where a redirection points. */
+  readonly location?: string | null;
   readonly tookMs: number;
   readonly at: number;
 }
@@ -50,32 +53,64 @@ export interface Transport {
 
 const deflated = promisify(gzip);
 
+type Undici = typeof import('undici');
+
 /** `answerLimitBytes` is for tests. undici is loaded with the first exchange, not before (P2). */
 export function createTransport(
   settings: TransportSettings,
   clock: HostClock,
   answerLimitBytes = ANSWER_LIMIT_BYTES,
 ): Transport {
-  let dispatcher: Promise<Dispatcher> | null = null;
+  /** What is open, by the proxy it goes through; `''`: straight. */
+  const dispatchers = new Map<string, Promise<Dispatcher>>();
+
+  function dispatcherThrough(proxy: URL | null, undici: Undici): Promise<Dispatcher> {
+    const by = proxy?.href ?? '';
+    const open = dispatchers.get(by) ?? connect(settings, proxy, undici);
+    dispatchers.set(by, open);
+    // A dispatcher that could not be made (an unreadable certificate) is made anew at the next try.
+    open.catch(() => dispatchers.delete(by));
+    return open;
+  }
 
   async function exchange(wanted: Exchange, signal: AbortSignal): Promise<Answer | LinkFailure> {
     const started = clock.monotonicMs();
     const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort('timeout'), wanted.timeoutMs);
+    const timers = [setTimeout(() => limit.abort('timeout'), wanted.timeoutMs)];
     const onAbort = () => limit.abort('cut');
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
+    const ended = new Promise<never>((_, reject) => {
+      const end = () => reject(limit.signal.reason);
+      if (limit.signal.aborted) end();
+      else limit.signal.addEventListener('abort', end, { once: true });
+    });
+    ended.catch(() => {});
+    /** Whether the request has left: before that nothing can have been answered. */
+    let sent = false;
+    let proxy: URL | null = null;
     try {
-      dispatcher ??= connect(settings);
-      const { request } = await import('undici');
-      const url = targetOf(wanted.host, wanted.path);
-      const response = await request(url, {
+      proxy = proxyFor(wanted.host, settings);
+      const undici = await import('undici');
+      const open = await dispatcherThrough(proxy, undici);
+      const connecting = setTimeout(() => limit.abort('unconnected'), CONNECT_TIMEOUT_MS);
+      timers.push(connecting);
+      const asked = undici.request(targetOf(wanted.host, wanted.path), {
         method: 'POST',
-        dispatcher: await dispatcher,
+        dispatcher: whenSent(open, undici, () => {
+          sent = true;
+          clearTimeout(connecting);
+        }),
         headers: headersOf(wanted, settings.agentVersion),
         body: wanted.gzip ? await deflated(wanted.body) : wanted.body,
         signal: limit.signal,
+        // The exchange has one limit of its own; undici's would cut a poll of five minutes. Said here, they hold for every kind of proxy.
+        headersTimeout: 0,
+        bodyTimeout: 0,
       });
+      asked.catch(() => {});
+      // undici looks at a signal only when it has a connection: raced, a proxy that never lets one through cannot hold the exchange.
+      const response = await Promise.race([asked, ended]);
       const text = await readText(response, answerLimitBytes);
       return {
         kind: 'answer',
@@ -83,44 +118,65 @@ export function createTransport(
         text,
         retryAfterMs: retryAfterMs(only(response.headers[HEADER.retryAfter]), clock.wallMs()),
         warning: only(response.headers[HEADER.warning]),
+        location: only(response.headers.location),
         tookMs: clock.monotonicMs() - started,
         at: clock.wallMs(),
       };
     } catch (thrown) {
       const at = clock.wallMs();
-      if (limit.signal.aborted) {
-        return limit.signal.reason === 'cut'
-          ? failure('cut', 'the request was ended by this agent', at, { answerLost: true })
-          : failure(
-              'timeout',
-              `${nameOf(wanted.host)} did not answer within ${Math.round(wanted.timeoutMs / 1000)} s`,
-              at,
-              {
-                answerLost: true,
-              },
-            );
+      const host = nameOf(wanted.host);
+      const through = proxy === null ? null : nameOf(proxy.href);
+      const ownCertificate = settings.ssl.certificate !== null;
+      if (!limit.signal.aborted) return failureOfThrown(thrown, { host, proxy: through, sent, ownCertificate }, at);
+      // What is being connected in vain would be waited for by the next exchange.
+      if (!sent) await close();
+      switch (limit.signal.reason) {
+        case 'cut':
+          return failure('cut', 'the request was ended by this agent', at, { answerLost: sent });
+        case 'unconnected':
+          return notConnected(host, through, CONNECT_TIMEOUT_MS, at);
+        default:
+          if (!sent) return notConnected(host, through, wanted.timeoutMs, at);
+          return failure('timeout', `${host} did not answer within ${Math.round(wanted.timeoutMs / 1000)} s`, at, {
+            answerLost: true,
+          });
       }
-      // A dispatcher that could not be made (an unreadable certificate) is made anew at the next try.
-      dispatcher?.catch(() => {
-        dispatcher = null;
-      });
-      return failureOfThrown(thrown, nameOf(wanted.host), proxyFor(wanted.host, settings), at);
     } finally {
-      clearTimeout(timer);
+      for (const timer of timers) clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
     }
   }
 
   async function close(): Promise<void> {
-    const closing = dispatcher;
-    dispatcher = null;
-    await closing?.then(
-      (open) => open.destroy(),
-      () => {},
+    const closing = [...dispatchers.values()];
+    dispatchers.clear();
+    await Promise.all(
+      closing.map((one) =>
+        one.then(
+          (open) => open.destroy(),
+          () => {},
+        ),
+      ),
     );
   }
 
   return { exchange, close };
+}
+
+type Handler = Dispatcher.DispatchHandler;
+type Started = Parameters<NonNullable<Handler['onRequestStart']>>;
+
+/** Says when a request begins to be written, which is when its connection stands. */
+function whenSent(open: Dispatcher, { DecoratorHandler }: Undici, tell: () => void): Dispatcher {
+  // Its types leave out what it passes on.
+  const Passing = DecoratorHandler as unknown as new (handler: Handler) => { onRequestStart(...told: Started): void };
+  class Telling extends Passing {
+    override onRequestStart(...told: Started): void {
+      tell();
+      super.onRequestStart(...told);
+    }
+  }
+  return open.compose((dispatch) => (options, handler) => dispatch(options, new Telling(handler)));
 }
 
 /** The host as it is shown: without credentials. */
@@ -184,50 +240,27 @@ async function readText(response: Dispatcher.ResponseData, limitBytes: number): 
   return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
 }
 
-async function connect(settings: TransportSettings): Promise<Dispatcher> {
-  const { Agent, EnvHttpProxyAgent, ProxyAgent } = await import('undici');
-  const tls = await tlsOptions(settings.ssl);
-  // The exchange has one limit of its own; undici's would cut a poll of five minutes.
-  const common = { headersTimeout: 0, bodyTimeout: 0, connect: { ...tls, timeout: CONNECT_TIMEOUT_MS } };
-  const proxied = { ...common, requestTls: { ...tls, timeout: CONNECT_TIMEOUT_MS }, proxyTls: { ...tls } };
-  if (settings.proxyUrl !== null) return new ProxyAgent({ uri: settings.proxyUrl, ...proxied });
-  const { http, https, no } = settings.environmentProxy;
-  if (http === null && https === null) return new Agent(common);
-  return new EnvHttpProxyAgent({
-    ...proxied,
-    // Empty, not absent: absent, undici would look into the environment by itself.
-    httpProxy: http ?? '',
-    httpsProxy: https ?? '',
-    noProxy: no ?? '',
-  });
+async function connect({ ssl }: TransportSettings, proxy: URL | null, undici: Undici): Promise<Dispatcher> {
+  const tls = await tlsOptions(ssl);
+  const connectOptions = { ...tls, timeout: CONNECT_TIMEOUT_MS };
+  if (proxy === null) return new undici.Agent({ connect: connectOptions });
+  if (proxy.protocol === 'socks5:') {
+    // Without `proxyTls`: with it undici would speak TLS to the proxy itself. `requestTls` is missing in its types only.
+    const options = { connect: undici.buildConnector({ timeout: CONNECT_TIMEOUT_MS }), requestTls: tls };
+    return new undici.Socks5ProxyAgent(proxy, options);
+  }
+  return new undici.ProxyAgent({ uri: proxy.href, requestTls: connectOptions, proxyTls: connectOptions });
 }
 
 async function tlsOptions(ssl: TransportSettings['ssl']) {
-  const ca = await Promise.all(ssl.certificateAuthorities.map(readPem));
+  const ca = await Promise.all(
+    ssl.certificateAuthorities.map((source) => readPem(source, 'fleet.ssl.certificate_authorities')),
+  );
   return {
     ...(ca.length > 0 ? { ca } : {}),
-    ...(ssl.certificate === null ? {} : { cert: await readPem(ssl.certificate) }),
-    ...(ssl.key === null ? {} : { key: await readPem(ssl.key) }),
+    ...(ssl.certificate === null ? {} : { cert: await readPem(ssl.certificate, 'fleet.ssl.certificate') }),
+    ...(ssl.key === null ? {} : { key: await readPem(ssl.key, 'fleet.ssl.key') }),
     ...(ssl.verificationMode === 'none' ? { rejectUnauthorized: false } : {}),
     ...(ssl.verificationMode === 'certificate' ? { checkServerIdentity: () => undefined } : {}),
   };
-}
-
-/** PEM text itself, or a file of it. */
-async function readPem(source: string): Promise<string> {
-  return source.includes('-----BEGIN') ? source : readFile(source, 'utf8');
-}
-
-/** The proxy that stands between here and the host, as it is shown; null when there is none. */
-export function proxyFor(host: string, { proxyUrl, environmentProxy }: TransportSettings): string | null {
-  if (proxyUrl !== null) return nameOf(proxyUrl);
-  const url = URL.canParse(host) ? new URL(host) : null;
-  const proxy = url?.protocol === 'http:' ? environmentProxy.http : (environmentProxy.https ?? null);
-  if (url === null || !proxy) return null;
-  const excepted = (environmentProxy.no ?? '').split(/[\s,]+/).filter(Boolean);
-  const direct = excepted.some((one) => {
-    const name = one.replace(/^\*?\./, '').replace(/:\d+$/, '');
-    return one === '*' || url.hostname === name || url.hostname.endsWith(`.${name}`);
-  });
-  return direct ? null : nameOf(proxy);
 }

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { acksBody, checkinBody } from '../../../src/services/fleet/bodies.ts';
 import { failureOfThrown, retryAfterMs } from '../../../src/services/fleet/failures.ts';
-import { proxyFor } from '../../../src/services/fleet/transport.ts';
 import { acksRequestSchema, checkinRequestSchema } from '../../../src/wire/fleet.ts';
 import { owed, report } from '../../machines/link-fixtures.ts';
 import { local, poll } from './local.ts';
@@ -64,28 +63,47 @@ describe('small decisions at the edge', () => {
     expect(retryAfterMs(null, now)).toBeNull();
   });
 
-  it('knows which proxy stands between here and a host', () => {
-    const environmentProxy = { https: 'http://user:secret@proxy:3128', http: null, no: 'localhost,.corp.example' };
-    const settings = { agentVersion: '', ssl: {} as never, proxyUrl: null, environmentProxy };
-    expect(proxyFor('https://fleet.example:8220', settings)).toBe('http://proxy:3128');
-    expect(proxyFor('https://fleet.corp.example', settings)).toBeNull();
-    expect(proxyFor('http://fleet.example', settings)).toBeNull();
-    expect(proxyFor('http://fleet.example', { ...settings, proxyUrl: 'http://own:1' })).toBe('http://own:1');
-  });
-
   it.each([
     ['DEPTH_ZERO_SELF_SIGNED_CERT', 'tls', false],
     ['ERR_TLS_CERT_ALTNAME_INVALID', 'tls', false],
-    ['EAI_AGAIN', 'unreachable', false],
-    ['UND_ERR_CONNECT_TIMEOUT', 'unreachable', false],
     ['ECONNRESET', 'truncated', true],
     ['HPE_INVALID_CONSTANT', 'garbage', false],
     ['UND_ERR_HEADERS_OVERFLOW', 'garbage', false],
   ])('names the error code %s', (code, kind, answerLost) => {
     const thrown = Object.assign(new Error('what it said'), { code });
-    expect(failureOfThrown(new Error('fetch failed', { cause: thrown }), 'https://a', null, 1)).toMatchObject({
-      kind,
-      answerLost,
+    const way = { host: 'https://a', proxy: null, sent: true };
+    expect(failureOfThrown(new Error('fetch failed', { cause: thrown }), way, 1)).toMatchObject({ kind, answerLost });
+  });
+
+  it.each([
+    ['ETIMEDOUT', 'read', true, 'truncated', true],
+    ['EHOSTUNREACH', 'read', true, 'truncated', true],
+    ['ENETUNREACH', 'write', true, 'truncated', true],
+    ['EPIPE', 'write', true, 'truncated', true],
+    ['ETIMEDOUT', 'connect', false, 'unreachable', false],
+    ['EHOSTUNREACH', 'connect', false, 'unreachable', false],
+    ['EAI_AGAIN', 'getaddrinfo', false, 'unreachable', false],
+    ['EACCES', 'connect', false, 'unreachable', false],
+    ['EPERM', 'connect', false, 'unreachable', false],
+  ])('tells %s of %s from the same code elsewhere', (code, syscall, sent, kind, answerLost) => {
+    const thrown = Object.assign(new Error(`${syscall} ${code}`), { code, syscall });
+    const way = { host: 'https://a', proxy: null, sent };
+    expect(failureOfThrown(thrown, way, 1)).toMatchObject({ kind, answerLost });
+  });
+
+  it('calls a forbidden connection a firewall, not a certificate file', () => {
+    const thrown = Object.assign(new Error('connect EPERM 10.0.0.1:443'), { code: 'EPERM', syscall: 'connect' });
+    const { message } = failureOfThrown(thrown, { host: 'https://a', proxy: null, sent: false }, 1);
+    expect(message).toContain('firewall');
+    expect(message).not.toContain('certificate');
+  });
+
+  it('blames no proxy for a host that has the word in its name', () => {
+    const way = { host: 'https://proxy.example', proxy: null, sent: false };
+    const thrown = Object.assign(new Error('getaddrinfo ENOTFOUND proxy.example'), {
+      code: 'ENOTFOUND',
+      syscall: 'getaddrinfo',
     });
+    expect(failureOfThrown(thrown, way, 1)).toMatchObject({ kind: 'unreachable' });
   });
 });

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createHttp, type Server } from 'node:http';
 import { createServer as createHttps, type ServerOptions } from 'node:https';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer as createTcp, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { FleetPortsOptions } from '../../../src/services/fleet/ports.ts';
@@ -84,8 +84,25 @@ describe('trust', () => {
     const certificateAuthorities = [file('ca.pem')];
     const without = await checkin(url, { ssl: { certificateAuthorities } });
     expect(without.kind).not.toBe('answered');
+    expect((without as { message: string }).message).toMatch(/wants a client certificate, .*fleet\.ssl\.certificate/);
     const ssl = { certificateAuthorities, certificate: file('client.pem'), key: pem('client.key.pem') };
     expect(await checkin(url, { ssl })).toMatchObject({ kind: 'answered' });
+  });
+
+  it('is not sought with a certificate and a key of different pairs: both settings are named', async () => {
+    const ssl = { certificate: file('client.pem'), key: pem('server.key.pem') };
+    expect(await checkin(await secure('server'), { ssl })).toMatchObject({
+      kind: 'tls',
+      message: expect.stringMatching(/fleet\.ssl\.certificate and fleet\.ssl\.key do not belong together/),
+    });
+  });
+
+  it('is not sought with a CA file that is not PEM: the file is named', async () => {
+    const ssl = { certificateAuthorities: [import.meta.filename] };
+    expect(await checkin(await secure('server'), { ssl })).toMatchObject({
+      kind: 'tls',
+      message: `${import.meta.filename} is not a certificate in PEM form: name a file that is with fleet.ssl.certificate_authorities`,
+    });
   });
 });
 
@@ -129,12 +146,79 @@ describe('a proxy', () => {
   });
 
   it('is passed by for a host that NO_PROXY names', async () => {
-    const server = await startFakeServer((response) => response.end(IDLE_CHECKIN_BODY));
-    onTestFinished(() => server.close());
-    const environmentProxy = { https: null, http: 'http://127.0.0.1:1', no: '127.0.0.1' };
-    expect(await checkin(server.url, { environmentProxy })).toMatchObject({ kind: 'answered' });
-    expect(await checkin(server.url, { environmentProxy: { ...environmentProxy, no: null } })).toMatchObject({
+    const ssl = { certificateAuthorities: [file('ca.pem')] };
+    const url = (await secure('elsewhere')).replace('127.0.0.1', 'elsewhere.invalid');
+    const environmentProxy = { https: 'http://127.0.0.1:1', http: null, no: 'elsewhere.invalid' };
+    // Straight, so that it is the name which is not found.
+    expect(await checkin(url, { ssl, environmentProxy })).toMatchObject({ kind: 'unreachable' });
+    const asked = await checkin(url, { ssl, environmentProxy: { ...environmentProxy, no: null } });
+    expect(asked).toMatchObject({ kind: 'proxy', message: expect.stringContaining('the proxy http://127.0.0.1:1') });
+  });
+
+  it('of another kind than is known is refused by its setting', async () => {
+    const environmentProxy = { https: 'ftp://127.0.0.1:1', http: null, no: null };
+    expect(await checkin('https://fleet.invalid', { environmentProxy })).toMatchObject({
       kind: 'proxy',
+      message: expect.stringContaining('HTTPS_PROXY names a proxy by ftp://'),
+      answerLost: false,
+    });
+  });
+
+  it('that speaks SOCKS5 carries both what is encrypted and what is not', async () => {
+    const secured = await secure('elsewhere');
+    const plain = await startFakeServer((response) => response.end(IDLE_CHECKIN_BODY));
+    onTestFinished(() => plain.close());
+    const ssl = { certificateAuthorities: [file('ca.pem')] };
+    const named = secured.replace('127.0.0.1', 'elsewhere.example');
+    const proxy = await startSocks5((host) => Number(new URL(host === '127.0.0.1' ? plain.url : secured).port));
+    expect(await checkin(named, { ssl, proxyUrl: proxy.url })).toMatchObject({ kind: 'answered' });
+    expect(await checkin(plain.url, { proxyUrl: proxy.url })).toMatchObject({ kind: 'answered' });
+    expect(proxy.asked).toEqual([`elsewhere.example:${new URL(secured).port}`, `127.0.0.1:${plain.port}`]);
+  });
+
+  it('that speaks SOCKS5 and refuses is named', async () => {
+    const proxy = await startSocks5(() => null);
+    expect(await checkin('https://fleet.invalid:8220', { proxyUrl: proxy.url })).toMatchObject({
+      kind: 'proxy',
+      message: expect.stringContaining(proxy.url),
+      answerLost: false,
     });
   });
 });
+
+/** A SOCKS5 proxy (RFC 1928, no authentication) that connects to the loopback port `portOf` names; null: it refuses. */
+async function startSocks5(portOf: (host: string) => number | null) {
+  const asked: string[] = [];
+  const sockets = new Set<Socket>();
+  const keep = (one: Socket) => {
+    sockets.add(one);
+    one.on('error', () => {});
+    return one;
+  };
+  const server = createTcp((socket) => {
+    keep(socket);
+    socket.once('data', () => {
+      socket.write(Buffer.from([5, 0]));
+      socket.once('data', (request: Buffer) => {
+        const isName = request[3] === 3;
+        const end = isName ? 5 + request[4]! : 8;
+        const host = isName ? request.subarray(5, end).toString() : [...request.subarray(4, end)].join('.');
+        asked.push(`${host}:${request.readUInt16BE(end)}`);
+        const port = portOf(host);
+        if (port === null) return socket.end(Buffer.from([5, 2, 0, 1, 0, 0, 0, 0, 0, 0]));
+        const onward = keep(
+          connect(port, '127.0.0.1', () => {
+            socket.write(Buffer.from([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]));
+            onward.pipe(socket).pipe(onward);
+          }),
+        );
+      });
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    for (const one of sockets) one.destroy();
+    server.close();
+  });
+  return { url: `socks5://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
+}
