@@ -21,6 +21,7 @@ import { agentStatus } from './services/control/agent-status.ts';
 import { fleetPorts } from './services/fleet/ports.ts';
 import type { Logger } from './services/log/logger.ts';
 import type { Settings } from './services/settings/settings.ts';
+import { insecureWarning, withIdentity } from './services/settings/with-identity.ts';
 import { type Identity, readIdentity } from './services/store/identity.ts';
 import { type Decided, storePorts } from './services/store/ports.ts';
 import type { Inspection, Status } from './wire/control.ts';
@@ -83,7 +84,9 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
       agentVersion: settings.fleet.agentVersion,
       local: settings.localVariables,
     });
-  const fleetSettings = withIdentity(settings, identity);
+  const fleetSettings = withIdentity(settings.fleet, identity);
+  const insecure = insecureWarning(settings.fleet, identity);
+  if (insecure !== null) log.warning(insecure);
   const fleet = fleetPorts({
     settings: fleetSettings,
     clock: world.clock,
@@ -242,21 +245,6 @@ function inputOf(settings: Settings, identity: Identity | null, bootId: string, 
       component: COMPONENT_TIMING,
     },
     jitterSeed,
-  };
-}
-
-/** How Fleet was reached at enrollment holds until the settings say otherwise. */
-function withIdentity({ fleet }: Settings, identity: Identity | null): Settings['fleet'] {
-  if (identity === null) return fleet;
-  const { certificateAuthorities, verificationMode } = fleet.ssl;
-  return {
-    ...fleet,
-    ssl: {
-      ...fleet.ssl,
-      certificateAuthorities:
-        certificateAuthorities.length > 0 ? certificateAuthorities : identity.certificateAuthorities,
-      verificationMode: identity.insecure ? 'none' : verificationMode,
-    },
   };
 }
 

@@ -5,10 +5,12 @@ import { createActor, fromPromise, toPromise } from 'xstate';
 import { HoldfastError } from '../errors.ts';
 import { type AdoptInput, enrollmentMachine, type PendingEnrollment } from '../machines/enrollment.ts';
 import { emptyFacts } from '../machines/facts.ts';
+import { absolutePem, checkPem } from '../services/fleet/pem.ts';
 import { enrollPorts } from '../services/fleet/ports.ts';
 import { systemClock } from '../services/host/clock.ts';
 import { hostFacts, machineId } from '../services/host/host.ts';
 import type { EncryptionSettings } from '../services/settings/settings.ts';
+import { withIdentity } from '../services/settings/with-identity.ts';
 import { nodeFiles } from '../services/store/files.ts';
 import { readIdentity, writeIdentity } from '../services/store/identity.ts';
 import { readKeyring } from '../services/store/keyring.ts';
@@ -23,11 +25,17 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
     throw new HoldfastError('HOME_UNUSABLE', `${home} cannot be made: ${error.message}`, { cause: error });
   });
   const how = {
-    insecure: settings.fleet.insecure,
-    certificateAuthorities: [...settings.fleet.ssl.certificateAuthorities],
+    // What `http://` needs says nothing about the certificate of a host that is set later.
+    insecure:
+      settings.fleet.insecure &&
+      settings.fleet.ssl.verificationMode === 'none' &&
+      hosts.some((host) => /^https:/i.test(host)),
+    // The daemon that reads them may be started elsewhere.
+    certificateAuthorities: settings.fleet.ssl.certificateAuthorities.map(absolutePem),
   };
+  await checkPem(settings.fleet.ssl);
   const ports = enrollPorts({
-    settings: settings.fleet,
+    settings: withIdentity(settings.fleet, null),
     clock: systemClock,
     local: () => ({
       host: hostFacts(),

@@ -2,6 +2,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { asHoldfastError } from '../../errors.ts';
+import type { SslSettings } from '../settings/settings.ts';
 
 /** A certificate or key that cannot be used; the message names setting and file, and says what to do. */
 export class UnusablePem extends Error {}
@@ -14,6 +16,19 @@ const isText = (source: string): boolean => source.includes('-----BEGIN');
 /** A path that means the same from wherever the next process is started. */
 export function absolutePem(source: string): string {
   return isText(source) ? source : resolve(source);
+}
+
+/** Before anything is asked of Fleet: what cannot be used is an error of the settings. @throws HoldfastError SETTINGS_INVALID */
+export async function checkPem(
+  ssl: Pick<SslSettings, 'certificateAuthorities' | 'certificate' | 'key'>,
+): Promise<void> {
+  try {
+    for (const source of ssl.certificateAuthorities) await readPem(source, 'fleet.ssl.certificate_authorities');
+    if (ssl.certificate !== null) await readPem(ssl.certificate, 'fleet.ssl.certificate');
+    if (ssl.key !== null) await readPem(ssl.key, 'fleet.ssl.key');
+  } catch (thrown) {
+    throw asHoldfastError(thrown, 'SETTINGS_INVALID');
+  }
 }
 
 /** @throws UnusablePem */

@@ -89,6 +89,11 @@ function flag(fallback: boolean, ...env: string[]): Key<boolean> {
   };
 }
 
+/** Null: nothing was said, which is not the same as having said the default. */
+function optional<T>(key: Key<T>): Key<T | null> {
+  return { ...key, fallback: null };
+}
+
 function count(fallback: number, least: number, most: number): Key<number> {
   return {
     fallback,
@@ -130,14 +135,14 @@ const PEM_OR_PATH = 'the path of a PEM file';
 export const KEYS = {
   'fleet.hosts': list(URL_FORM, 'URLs such as https://fleet.example:8220', 'FLEET_URL'),
   'fleet.enrollment_token': optionalText(/^\S+$/, 'an enrollment token', 'FLEET_ENROLLMENT_TOKEN'),
-  'fleet.insecure': flag(false, 'FLEET_INSECURE'),
+  'fleet.insecure': optional(flag(false, 'FLEET_INSECURE')),
   'fleet.tags': list(ANYTHING, 'tags', 'ELASTIC_AGENT_TAGS'),
   'fleet.agent_version': text('9.2.0', /^\d+\.\d+\.\d+([-+][\w.+-]+)?$/, 'a version such as 9.2.0'),
   'fleet.proxy_url': optionalText(PROXY_FORM, 'a URL such as http://proxy.example:3128'),
   'fleet.ssl.certificate_authorities': list(ANYTHING, PEM_OR_PATH, 'FLEET_CA'),
   'fleet.ssl.certificate': optionalText(ANYTHING, PEM_OR_PATH, 'ELASTIC_AGENT_CERT'),
   'fleet.ssl.key': optionalText(ANYTHING, PEM_OR_PATH, 'ELASTIC_AGENT_CERT_KEY'),
-  'fleet.ssl.verification_mode': oneOf<VerificationMode>(['full', 'strict', 'certificate', 'none'], 'full'),
+  'fleet.ssl.verification_mode': optional(oneOf<VerificationMode>(['full', 'strict', 'certificate', 'none'], 'full')),
   'fleet.checkin.backoff.initial': duration('5s'),
   'fleet.checkin.backoff.max': duration('5m'),
   'fleet.checkin.damping.initial': duration('1s'),
@@ -185,14 +190,15 @@ export function settingsOf(values: Values, environmentProxy: Settings['fleet']['
     fleet: {
       hosts: values['fleet.hosts'].map((host) => host.replace(/\/+$/, '')),
       enrollmentToken: values['fleet.enrollment_token'],
-      insecure,
+      insecure: insecure ?? false,
       tags: values['fleet.tags'],
       agentVersion: values['fleet.agent_version'],
       ssl: {
         certificateAuthorities: values['fleet.ssl.certificate_authorities'],
         certificate: values['fleet.ssl.certificate'],
         key: values['fleet.ssl.key'],
-        verificationMode: insecure ? 'none' : values['fleet.ssl.verification_mode'],
+        verificationMode:
+          values['fleet.ssl.verification_mode'] ?? (insecure === null ? null : insecure ? 'none' : 'full'),
       },
       proxyUrl: values['fleet.proxy_url'],
       environmentProxy,

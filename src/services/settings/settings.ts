@@ -29,15 +29,21 @@ export interface SslSettings {
   /** Client certificate: path of a PEM file, or PEM text itself. */
   readonly certificate: string | null;
   readonly key: string | null;
-  /** `full` and `strict` check chain and host name, `certificate` the chain, `none` nothing. */
-  readonly verificationMode: VerificationMode;
+  /**
+   * `full` and `strict` check chain and host name, `certificate` the chain, `none` nothing. Null: nothing was said, which is `full` but for the hosts
+   * that the agent was enrolled with by `--insecure` (with-identity.ts).
+   */
+  readonly verificationMode: VerificationMode | null;
 }
 
 export interface FleetSettings {
   /** URLs of Fleet Servers, tried in order. Empty: those of the identity. */
   readonly hosts: readonly string[];
   readonly enrollmentToken: string | null;
-  /** `http://` URLs may be used; set by `--insecure` and FLEET_INSECURE, which also set `verificationMode` to `none`. */
+  /**
+   * `http://` URLs may be used; set by `--insecure` and FLEET_INSECURE. Unless `fleet.ssl.verification_mode` is set, which wins, true is
+   * `verificationMode` `none`, and an explicit false is `full`.
+   */
   readonly insecure: boolean;
   /** Tags at enrollment, beside `holdfast`. */
   readonly tags: readonly string[];
