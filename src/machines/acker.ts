@@ -55,11 +55,15 @@ export interface AckerContext {
   readonly now: number;
   readonly hosts: readonly HostRecord[];
   readonly host: string | null;
+  /** Hosts that failed in this round. */
+  readonly tried: readonly string[];
   readonly batch: readonly OwedAck[];
   /** Halved when a whole request is refused, so that the one that spoils it is found. */
   readonly batchLimit: number;
   /** Action ids to be asked about again after a wait. */
   readonly deferred: readonly string[];
+  /** When that wait is over (epoch ms); what is newly owed and sent meanwhile must not begin it anew. Null: nothing is deferred. */
+  readonly deferredUntil: number | null;
   readonly verdicts: readonly AckVerdict[];
   readonly settlement: number;
   /** Waits in a row without any ack taken. */
@@ -87,11 +91,13 @@ export const ackerMachine = setup({
     'something can be sent': ({ context }) => nextBatch(context).length > 0,
     'only some acks wait': onlySomeWait,
     'the server judged': (_, outcome: AckOutcome) => outcome.kind === 'judged',
-    'the whole request was refused': ({ context }, outcome: AckOutcome) =>
-      outcome.kind === 'badRequest' && context.batch.length > 1,
-    'the one ack was refused': (_, outcome: AckOutcome) => outcome.kind === 'badRequest',
+    'it is refused as a whole': ({ context }, outcome: AckOutcome) =>
+      context.batch.length > 1 && (isRefused(outcome) || outcome.kind === 'tooLarge'),
+    'the one ack was refused': (_, outcome: AckOutcome) => isRefused(outcome),
+    'the one ack is too large for the way': (_, outcome: AckOutcome) => outcome.kind === 'tooLarge',
     'nobody is left to take acks': ({ context }, outcome: AckOutcome) =>
-      context.facts.unenrolled !== null && (outcome.kind === 'unauthorised' || outcome.kind === 'forbidden'),
+      context.facts.unenrolled !== null && isLocked(outcome),
+    'another host has not been tried': otherHostLeft,
     'these verdicts are durable': ({ context, event }) => 'id' in event && event.id === settlementId(context),
   },
   actions: {
@@ -100,12 +106,14 @@ export const ackerMachine = setup({
     halveBatches: assign(halveBatches),
     judge: assign(judge),
     refuseAll: assign(refuseAll),
+    putOff: assign(putOff),
     rememberFailure: assign(rememberFailure),
     rememberFault: assign(rememberFault),
     deferUndecided: assign(deferUndecided),
     chooseBackoff: assign(chooseBackoff),
-    forgetDeferred: assign({ deferred: [] }),
-    forgetAttempts: assign({ attempts: 0, deferred: [], batchLimit: ACK_BATCH_COUNT }),
+    forgetDeferred: assign({ deferred: [], deferredUntil: null }),
+    forgetRound: assign({ tried: [] }),
+    forgetAttempts: assign({ attempts: 0, deferred: [], deferredUntil: null, batchLimit: ACK_BATCH_COUNT }),
     numberSettlement: assign(({ context }) => ({ settlement: context.settlement + 1 })),
     settle: tell<AckerContext, AckerEvent, 'store'>('store', ({ context }) => ({
       type: 'store.change',
@@ -151,7 +159,7 @@ export const ackerMachine = setup({
             actions: { type: 'judge', params: ({ event }) => event.output },
           },
           {
-            guard: { type: 'the whole request was refused', params: ({ event }) => event.output },
+            guard: { type: 'it is refused as a whole', params: ({ event }) => event.output },
             target: 'deciding',
             actions: 'halveBatches',
           },
@@ -164,6 +172,16 @@ export const ackerMachine = setup({
             guard: { type: 'nobody is left to take acks', params: ({ event }) => event.output },
             target: 'settling',
             actions: { type: 'refuseAll', params: ({ event }) => event.output },
+          },
+          {
+            guard: { type: 'the one ack is too large for the way', params: ({ event }) => event.output },
+            target: 'settling',
+            actions: { type: 'putOff', params: ({ event }) => event.output },
+          },
+          {
+            guard: { type: 'another host has not been tried', params: ({ event }) => event.output },
+            target: 'deciding',
+            actions: { type: 'rememberFailure', params: ({ event }) => event.output },
           },
           { target: 'backingOff', actions: { type: 'rememberFailure', params: ({ event }) => event.output } },
         ],
@@ -189,6 +207,7 @@ export const ackerMachine = setup({
       description:
         'What is owed waits: the link failed, or Fleet asked for time. Left after a growing delay, or when the host wakes up.',
       entry: 'chooseBackoff',
+      exit: 'forgetRound',
       always: { guard: 'nothing is owed', target: 'idle' },
       after: { 'the chosen delay': { target: 'deciding', actions: 'forgetDeferred' } },
       on: {
@@ -208,14 +227,31 @@ function initialContext({ facts, agentId, hosts, backoff, jitterSeed }: AckerInp
     now: 0,
     hosts: newHosts(hosts),
     host: null,
+    tried: [],
     batch: [],
     batchLimit: ACK_BATCH_COUNT,
     deferred: [],
+    deferredUntil: null,
     verdicts: [],
     settlement: 0,
     attempts: 0,
     delayMs: 0,
   };
+}
+
+/** P6: only what Fleet itself says is a verdict. The page of a proxy between here and it, of the same status, is an outage. */
+function isRefused(outcome: AckOutcome): boolean {
+  return outcome.kind === 'badRequest' && outcome.byFleet === true;
+}
+
+/** Whether Fleet has shut this agent out. */
+function isLocked(outcome: AckOutcome): boolean {
+  return (outcome.kind === 'unauthorised' || outcome.kind === 'forbidden') && outcome.byFleet === true;
+}
+
+function otherHostLeft({ context }: { context: AckerContext }, outcome: AckOutcome): boolean {
+  if (outcome.kind === 'judged' || !anotherHostMayHelp(outcome) || context.host === null) return false;
+  return nextHost(context.hosts, context.now, [...context.tried, context.host]) !== null;
 }
 
 /** The link works and one or the other ack has to wait: what is newly owed need not. */
@@ -253,7 +289,8 @@ function ackBytes({ actionId, actionType, message, error }: OwedAck): number {
 }
 
 function chooseBatch({ context }: Args): Patch {
-  return { batch: nextBatch(context), host: nextHost(context.hosts, context.now) };
+  const { hosts, now, tried } = context;
+  return { batch: nextBatch(context), host: nextHost(hosts, now, tried) ?? nextHost(hosts, now) };
 }
 
 function halveBatches({ context }: Args): Patch {
@@ -270,7 +307,8 @@ function judge({ context }: Args, outcome: AckOutcome): Patch {
       : { actionId, owedAt, verdict: verdictOf(item.status), reason: `${item.status} ${item.message}`.trim() };
   });
   const taken = verdicts.some(({ verdict }) => verdict === 'taken');
-  return { verdicts, now: outcome.at, hosts: used(context, outcome.at, false), ...(taken ? { attempts: 0 } : {}) };
+  const hosts = used(context, outcome.at, false);
+  return { verdicts, now: outcome.at, hosts, tried: [], ...(taken ? { attempts: 0 } : {}) };
 }
 
 function verdictOf(status: number): AckVerdict['verdict'] {
@@ -288,6 +326,19 @@ function refuseAll({ context }: Args, outcome: AckOutcome): Patch {
     batchLimit: ACK_BATCH_COUNT,
     now: outcome.at,
     hosts: used(context, outcome.at, false),
+    tried: [],
+  };
+}
+
+/** One ack that something on the way takes for too large is still owed; the others need not wait for it. */
+function putOff({ context }: Args, outcome: AckOutcome): Patch {
+  if (outcome.kind === 'judged') return {};
+  const reason = outcome.message;
+  return {
+    verdicts: context.batch.map(({ actionId, owedAt }) => ({ actionId, owedAt, verdict: 'retry', reason })),
+    now: outcome.at,
+    hosts: used(context, outcome.at, false),
+    tried: [],
   };
 }
 
@@ -295,12 +346,13 @@ function rememberFailure({ context }: Args, outcome: AckOutcome): Patch {
   if (outcome.kind === 'judged') return {};
   const at = outcome.at || context.now;
   const hosts = used(context, at, anotherHostMayHelp(outcome));
-  return { now: at, hosts, delayMs: outcome.retryAfterMs ?? 0, deferred: [] };
+  const tried = context.host === null ? context.tried : [...context.tried, context.host];
+  return { now: at, hosts, tried, delayMs: outcome.retryAfterMs ?? 0, deferred: [], deferredUntil: null };
 }
 
 function rememberFault({ context }: Args, { error }: { error: unknown }): Patch {
   const fault = faultOf(error, context.now);
-  return { hosts: used(context, fault.at, true), delayMs: 0, deferred: [] };
+  return { hosts: used(context, fault.at, true), delayMs: 0, deferred: [], deferredUntil: null };
 }
 
 function used({ hosts, host }: AckerContext, at: number, failed: boolean): readonly HostRecord[] {
@@ -318,7 +370,11 @@ function deferUndecided({ context }: Args): Patch {
 }
 
 function chooseBackoff({ context }: Args): Patch {
+  const { now, deferred, deferredUntil, backoff } = context;
+  // Back from sending what was newly owed: what is deferred has waited on. Never longer than was chosen, since clocks jump.
+  if (deferredUntil !== null) return { delayMs: Math.min(Math.max(0, deferredUntil - now), backoff.maxMs) };
   const { value, seed } = draw(context.jitterSeed);
   const attempts = context.attempts + 1;
-  return { jitterSeed: seed, attempts, delayMs: retryDelay(context.backoff, attempts, context.delayMs, value) };
+  const delayMs = retryDelay(backoff, attempts, context.delayMs, value);
+  return { jitterSeed: seed, attempts, delayMs, deferredUntil: deferred.length > 0 ? now + delayMs : null };
 }

@@ -264,7 +264,17 @@ function problemOf({ problem }: EnrollmentContext): Problem {
 }
 
 function isRefusal(outcome: EnrollOutcome): boolean {
-  return ['unauthorised', 'forbidden', 'badRequest', 'unsupportedVersion'].includes(outcome.kind);
+  switch (outcome.kind) {
+    case 'unauthorised':
+    case 'unsupportedVersion':
+      return true;
+    case 'forbidden':
+    case 'badRequest':
+      // The same from a proxy or a firewall on the way can pass.
+      return outcome.byFleet === true;
+    default:
+      return false;
+  }
 }
 
 function otherHostLeft({ context }: { context: EnrollmentContext }, outcome: EnrollOutcome): boolean {
@@ -281,7 +291,7 @@ function rememberRefusal(_: Args, outcome: EnrollOutcome): Patch {
   if (outcome.kind === 'unsupportedVersion') return { problem: problemOfFailure(outcome) };
   const advice: Partial<Record<LinkFailure['kind'], string>> = {
     unauthorised: 'the enrollment token is unknown or revoked: take a current one from Fleet',
-    forbidden: 'the enrollment token may not enroll this agent: take another one, or use --force for a new agent',
+    forbidden: 'Fleet does not let this token enroll this agent: take another enrollment token',
     badRequest: 'Fleet does not take the request: check that the URL is that of a Fleet Server and the token is whole',
   };
   return { problem: { code: 'ENROLL_REFUSED', message: `${outcome.message}; ${advice[outcome.kind] ?? ''}` } };

@@ -24,6 +24,8 @@ export type FailureKind =
   | 'unsupportedVersion'
   /** Any other 400. */
   | 'badRequest'
+  /** 413. */
+  | 'tooLarge'
   | 'unauthorised'
   | 'forbidden'
   | 'notFound'
@@ -45,6 +47,8 @@ export interface LinkFailure {
   readonly retryAfterMs: number | null;
   /** True: the request was out and its answer was lost; it may have carried the only copy of a rotated key. */
   readonly answerLost: boolean;
+  /** True: a Fleet Server said it, by the form of the body; else something in between may have answered in its place. */
+  readonly byFleet?: boolean;
   /** Epoch ms. */
   readonly at: number;
 }
@@ -61,6 +65,7 @@ const ANOTHER_HOST_MAY_HELP: Readonly<Record<FailureKind, boolean>> = {
   garbage: true,
   unsupportedVersion: false,
   badRequest: false,
+  tooLarge: false,
   unauthorised: false,
   forbidden: false,
   notFound: true,
@@ -71,7 +76,12 @@ const ANOTHER_HOST_MAY_HELP: Readonly<Record<FailureKind, boolean>> = {
 };
 
 export function anotherHostMayHelp(failure: LinkFailure): boolean {
-  return ANOTHER_HOST_MAY_HELP[failure.kind];
+  return ANOTHER_HOST_MAY_HELP[failure.kind] || (isRefusal(failure.kind) && failure.byFleet !== true);
+}
+
+/** What Fleet says is final only when Fleet says it. */
+function isRefusal(kind: FailureKind): boolean {
+  return kind === 'badRequest' || kind === 'forbidden' || kind === 'tooLarge';
 }
 
 /** Which error of the registry each kind is, for those who end with it or show it. */
@@ -86,6 +96,7 @@ const CODE_OF: Readonly<Record<FailureKind, ErrorCode>> = {
   garbage: 'FLEET_GARBAGE',
   unsupportedVersion: 'FLEET_UNSUPPORTED_VERSION',
   badRequest: 'FLEET_REFUSED',
+  tooLarge: 'FLEET_REFUSED',
   unauthorised: 'FLEET_UNAUTHORISED',
   forbidden: 'FLEET_UNAUTHORISED',
   notFound: 'FLEET_REFUSED',

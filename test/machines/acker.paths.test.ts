@@ -17,7 +17,7 @@ describePaths('acker', ackerMachine, {
   input: {
     facts: none,
     agentId: 'agent-1',
-    hosts: ['https://a'],
+    hosts: ['https://a', 'https://b'],
     backoff: { initialMs: 5000, maxMs: 60_000 },
     jitterSeed: 1,
   },
@@ -28,8 +28,9 @@ describePaths('acker', ackerMachine, {
     { type: 'store.committed', id: 'another', facts: two, at: AT, news: null },
     { type: 'xstate.done.actor.sendAcks', output: judged(200, 200) },
     { type: 'xstate.done.actor.sendAcks', output: judged(404, 200) },
-    { type: 'xstate.done.actor.sendAcks', output: failure('badRequest', { status: 400 }) },
-    { type: 'xstate.done.actor.sendAcks', output: failure('unauthorised', { status: 401 }) },
+    { type: 'xstate.done.actor.sendAcks', output: failure('badRequest', { status: 400, byFleet: true }) },
+    { type: 'xstate.done.actor.sendAcks', output: failure('tooLarge', { status: 413 }) },
+    { type: 'xstate.done.actor.sendAcks', output: failure('unauthorised', { status: 401, byFleet: true }) },
     { type: 'xstate.done.actor.sendAcks', output: failure('unreachable') },
     { type: 'xstate.error.actor.*', error: new Error('the port broke') },
     { type: 'host.woke' },
@@ -39,6 +40,7 @@ describePaths('acker', ackerMachine, {
     context.facts.unenrolled !== null,
     context.batch.length > 1,
     context.deferred.length > 0,
+    Math.min(context.tried.length, 1),
     Math.min(context.settlement, 2),
   ],
   invariants: ({ context }: { context: AckerContext }, { told }: { told: Told[] }) => {

@@ -24,7 +24,7 @@ function start(outbox: readonly OwedAck[], changed: Partial<Facts> = {}, hosts =
   let facts = factsWith({ outbox, ...changed });
   const send = (event: AckerEvent) => run.send(event);
   const settled: AckVerdict[] = [];
-  const commit = () => {
+  const commit = (at = AT) => {
     const asked = run.flush().find(({ to }) => to === 'store')?.event as unknown as {
       id: string;
       changes: { verdicts: AckVerdict[] }[];
@@ -38,7 +38,7 @@ function start(outbox: readonly OwedAck[], changed: Partial<Facts> = {}, hosts =
       return one.notFound + 1 < NOT_FOUND_LIMIT ? [{ ...one, notFound: one.notFound + 1 }] : [];
     });
     facts = { ...facts, outbox: left };
-    send({ type: 'store.committed', id: asked.id, facts, at: AT, news: null });
+    send({ type: 'store.committed', id: asked.id, facts, at, news: null });
   };
   return {
     ...run,
@@ -50,13 +50,13 @@ function start(outbox: readonly OwedAck[], changed: Partial<Facts> = {}, hosts =
     ids: () => (run.port('sendAcks').call.input as AckRequest).acks.map(({ actionId }) => actionId),
     fail: (outcome: AckOutcome) => run.port('sendAcks').resolve(outcome),
     /** Answers with a status for each ack and commits the verdicts. */
-    judge: (statusOf: (id: string) => number) => {
+    judge: (statusOf: (id: string) => number, at = AT) => {
       const items = (run.port('sendAcks').call.input as AckRequest).acks.map(({ actionId }) => ({
         status: statusOf(actionId),
         message: 'said',
       }));
-      run.port('sendAcks').resolve({ kind: 'judged', items, at: AT });
-      commit();
+      run.port('sendAcks').resolve({ kind: 'judged', items, at });
+      commit(at);
     },
     owe: (...more: OwedAck[]) => {
       facts = { ...facts, outbox: [...facts.outbox, ...more] };
@@ -139,7 +139,7 @@ describe('draining the outbox (P6)', () => {
           expect(requests).toBeLessThanOrEqual(20);
           if (!run.ids().includes(bad)) run.judge(() => 200);
           else {
-            run.fail(failure('badRequest', { status: 400, message: 'Bad request: no' }));
+            run.fail(failure('badRequest', { status: 400, byFleet: true, message: 'Bad request: no' }));
             if (run.state() === 'settling') run.commit();
           }
         }
@@ -166,6 +166,65 @@ describe('draining the outbox (P6)', () => {
     run.wait();
     run.judge(() => 404);
     expect(run.state()).toBe('idle');
+  });
+
+  it('takes only what Fleet itself says for a verdict: the page of a proxy of any status is waited out (P6)', () => {
+    for (const outcome of [
+      failure('badRequest', { status: 400 }),
+      failure('forbidden', { status: 403 }),
+      failure('serverError', { status: 503 }),
+    ]) {
+      for (const outbox of [[owed('a')], [owed('a'), owed('b')]]) {
+        const run = start(outbox, { unenrolled: { at: AT, reason: 'asked' } });
+        run.fail(outcome);
+        expect(run.state()).toBe('backingOff');
+        run.wait();
+        expect(run.ids()).toEqual(outbox.map(({ actionId }) => actionId));
+      }
+    }
+  });
+
+  it('goes on owing an ack that was answered 503 among others', () => {
+    const run = start([owed('a'), owed('b')]);
+    run.judge((id) => (id === 'a' ? 503 : 200));
+    expect(run.settled).toContainEqual(expect.objectContaining({ actionId: 'a', verdict: 'retry' }));
+    run.wait();
+    expect(run.ids()).toEqual(['a']);
+  });
+
+  it('splits what is too large for something on the way, and puts off, never drops, the one ack that is', () => {
+    const run = start(['a', 'b', 'c', 'd'].map((id) => owed(id)));
+    const tooLarge = failure('tooLarge', { status: 413, message: 'https://a answered 413' });
+    for (let requests = 0; run.state() === 'sending' && requests < 12; requests++) {
+      if (!run.ids().includes('c')) run.judge(() => 200);
+      else {
+        run.fail(tooLarge);
+        if (run.state() === 'settling') run.commit();
+      }
+    }
+    expect(run.settled.filter(({ verdict }) => verdict === 'taken').map(({ actionId }) => actionId)).toEqual([
+      'a',
+      'b',
+      'd',
+    ]);
+    expect(run.settled.at(-2)).toMatchObject({ actionId: 'c', verdict: 'retry', reason: 'https://a answered 413' });
+    expect(run.state()).toBe('backingOff');
+    run.wait();
+    expect(run.ids()).toEqual(['c']);
+  });
+
+  it('asks again about what was put off when its time has come, however much is newly owed meanwhile', () => {
+    const run = start([owed('late')]);
+    run.judge(() => 404, AT);
+    const waitMs = run.clock.nextInMs() ?? Number.NaN;
+    for (let passed = 1000, n = 0; passed < waitMs; passed += 1000, n++) {
+      run.clock.advance(1000);
+      run.owe(owed(`new ${n}`));
+      expect(run.ids()).toEqual([`new ${n}`]);
+      run.judge(() => 200, AT + passed);
+    }
+    run.clock.advance(1000);
+    expect(run.ids()).toEqual(['late']);
   });
 
   it('sends the ack of UNENROLL alone and last', () => {
@@ -209,11 +268,15 @@ describe('when Fleet cannot be reached', () => {
     expect(run.state()).toBe('sending');
   });
 
-  it('takes the next host', () => {
+  it('takes the next host at once, and waits when each has had its turn', () => {
     const run = start([owed('a')], {}, ['https://a', 'https://b']);
     run.fail(failure('unreachable'));
-    run.wait();
     expect(run.asked().host).toBe('https://b');
+    expect(run.clock.now()).toBe(0);
+    run.fail(failure('unreachable'));
+    expect(run.state()).toBe('backingOff');
+    run.wait();
+    expect(run.state()).toBe('sending');
   });
 
   it('goes on owing after a 401, except when the agent is unenrolled: then nobody is left to take it', () => {
@@ -221,7 +284,7 @@ describe('when Fleet cannot be reached', () => {
     run.fail(failure('unauthorised', { status: 401 }));
     expect(run.state()).toBe('backingOff');
     const gone = start([owed('a')], { unenrolled: { at: AT, reason: 'asked' } });
-    gone.fail(failure('unauthorised', { status: 401, message: 'Fleet does not know this agent' }));
+    gone.fail(failure('unauthorised', { status: 401, byFleet: true, message: 'Fleet does not know this agent' }));
     gone.commit();
     expect(gone.settled).toMatchObject([
       { actionId: 'a', verdict: 'refused', reason: 'Fleet does not know this agent' },

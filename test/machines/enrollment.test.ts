@@ -111,17 +111,30 @@ describe('enrolling', () => {
 
   it.each([
     ['unauthorised', 401, 'ENROLL_REFUSED', /take a current one/],
-    ['forbidden', 403, 'ENROLL_REFUSED', /--force/],
+    ['forbidden', 403, 'ENROLL_REFUSED', /take another enrollment token/],
     ['badRequest', 400, 'ENROLL_REFUSED', /check that the URL/],
     ['unsupportedVersion', 400, 'FLEET_UNSUPPORTED_VERSION', /it was unsupportedVersion/],
   ] as const)('ends when it is %s, and says what to do', (kind, status, code, sentence) => {
     const run = start();
     run.prepared();
-    run.answer(failure(kind, { status }));
+    run.answer(failure(kind, { status, byFleet: true }));
     expect(run.snapshot()).toMatchObject({
       status: 'done',
       output: { enrolled: false, problem: { code, message: expect.stringMatching(sentence) } },
     });
+  });
+
+  it.each([
+    ['badRequest', 400],
+    ['forbidden', 403],
+    ['tooLarge', 413],
+  ] as const)('goes on when something between here and Fleet says %s', (kind, status) => {
+    const run = start({ hosts: ['https://a', 'https://b'] });
+    run.prepared();
+    run.answer(failure(kind, { status, byFleet: false }));
+    expect(run.asked().host).toBe('https://b');
+    run.answer(failure(kind, { status, byFleet: false }));
+    expect(run.state()).toBe('backingOff');
   });
 
   it('ends after as many tries as were allowed', () => {

@@ -19,7 +19,7 @@ export function failure(
   kind: FailureKind,
   message: string,
   at: number,
-  more: Partial<Pick<LinkFailure, 'status' | 'retryAfterMs' | 'answerLost'>> = {},
+  more: Partial<Pick<LinkFailure, 'status' | 'retryAfterMs' | 'answerLost' | 'byFleet'>> = {},
 ): LinkFailure {
   return { kind, message, status: null, retryAfterMs: null, answerLost: false, at, ...more };
 }
@@ -166,20 +166,34 @@ function deepest(thrown: unknown): { code: string; text: string; syscall: string
   return { code: '', text: error instanceof Error ? error.message || error.name : String(error), syscall: null };
 }
 
-/** The failure an answer of another status than 200 stands for. */
-export function failureOfAnswer({ status, text, retryAfterMs: asked, at }: Answer, host: string): LinkFailure {
+/** The failure an answer of another status than 200 stands for. `asked`: with whose key; of an enrollment the machine says what to do. */
+export function failureOfAnswer(answer: Answer, host: string, asked: 'agent' | 'enrollment' = 'agent'): LinkFailure {
+  const { status, text, retryAfterMs: wait, at } = answer;
   const body = parseErrorBody(parsedOrNull(text));
   const said = body === null ? '' : `: ${[body.error, body.message].filter(Boolean).join(': ')}`;
   const kind = kindOf(status, body?.error ?? null);
   const lost = kind === 'serverError' || kind === 'requestTimeout';
-  const message = `${host} answered ${status}${said}${ADVICE[kind] ?? ''}`;
-  return failure(kind, message, at, { status, retryAfterMs: asked, answerLost: lost });
+  const message = `${host} answered ${status}${said}${adviceFor(kind, body !== null, answer, asked)}`;
+  return failure(kind, message, at, { status, retryAfterMs: wait, answerLost: lost, byFleet: body !== null });
 }
+
+function adviceFor(kind: FailureKind, byFleet: boolean, { status, location }: Answer, asked: string): string {
+  if (status >= 300 && status < 400) {
+    return location ? ` and points to ${location}: is that where Fleet is?` : '; is this the URL of a Fleet Server?';
+  }
+  if (!byFleet && ['badRequest', 'forbidden', 'tooLarge'].includes(kind)) {
+    return '; that is not how a Fleet Server says it: does a proxy or a firewall answer in its place?';
+  }
+  return (asked === 'agent' ? AGENT_ADVICE[kind] : undefined) ?? ADVICE[kind] ?? '';
+}
+
+const AGENT_ADVICE: Partial<Record<FailureKind, string>> = {
+  unauthorised: '; Fleet does not know this agent or its key',
+  forbidden: '; the key belongs to another agent, or may not do this',
+};
 
 const ADVICE: Partial<Record<FailureKind, string>> = {
   unsupportedVersion: '; set `fleet.agent_version` to a version that this Fleet Server accepts',
-  unauthorised: '; Fleet does not know this agent or its key',
-  forbidden: '; the key belongs to another agent, or may not do this',
   notFound: '; is this the URL of a Fleet Server?',
   tooMany: '; Fleet is busy',
   requestTimeout: '; something on the way has a limit shorter than the poll',
@@ -192,6 +206,7 @@ function kindOf(status: number, error: string | null): FailureKind {
   if (status === 404) return 'notFound';
   if (status === 407) return 'proxy';
   if (status === 408) return 'requestTimeout';
+  if (status === 413) return 'tooLarge';
   if (status === 429) return 'tooMany';
   if (status >= 500) return 'serverError';
   if (status >= 200 && status < 400) return 'garbage';

@@ -88,7 +88,8 @@ export function fleetPorts(options: FleetPortsOptions) {
     let answer = await polls.exchange({ ...wanted, body: fitted(body, gzip), gzip }, signal);
     if (gzip && answer.kind === 'answer' && mayNotKnowGzip(answer)) {
       answer = await polls.exchange({ ...wanted, body: fitted(body, false), gzip: false }, signal);
-      if (answer.kind === 'answer' && answer.status !== 400) plainHosts.add(poll.host);
+      // Only what a plain body got through is a sign that the compressed one was the fault.
+      if (answer.kind === 'answer' && answer.status === 200) plainHosts.add(poll.host);
     }
     // The next poll must not begin while the server still holds this one.
     if (answer.kind === 'cut' || answer.kind === 'timeout') await polls.close();
@@ -191,7 +192,7 @@ export function enrollPorts({ settings, clock, local }: EnrollPortsOptions) {
 }
 
 function enrolledOf(answer: Answer, host: string): EnrollOutcome {
-  if (answer.status !== 200) return failureOfAnswer(answer, nameOf(host));
+  if (answer.status !== 200) return failureOfAnswer(answer, nameOf(host), 'enrollment');
   const parsed = enrollResponseSchema.safeParse(parsedOrNull(answer.text));
   if (!parsed.success) return notFleet(answer, host);
   const { id, access_api_key, policy_id } = parsed.data.item;

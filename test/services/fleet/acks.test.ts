@@ -65,7 +65,15 @@ describe('sending acks', () => {
 
   it('fails as a whole when the answer is no ack response', async () => {
     server.handle((response) => json(response, 400, { statusCode: 400, error: 'BadRequest', message: 'Bad request' }));
-    expect(await send()).toMatchObject({ kind: 'badRequest', status: 400 });
+    expect(await send()).toMatchObject({ kind: 'badRequest', status: 400, byFleet: true });
+    server.handle((response) => json(response, 400, '<html>Bad Request</html>'));
+    expect(await send()).toMatchObject({
+      kind: 'badRequest',
+      byFleet: false,
+      message: expect.stringContaining('not how a Fleet Server says it'),
+    });
+    server.handle((response) => json(response, 413, '<html>Request Entity Too Large</html>'));
+    expect(await send()).toMatchObject({ kind: 'tooLarge', byFleet: false });
     server.handle((response) => json(response, 200, '<html>'));
     expect(await send()).toMatchObject({ kind: 'garbage' });
     server.handle((response) => json(response, 503, 'busy', { 'retry-after': '3' }));

@@ -113,6 +113,16 @@ describe('a server that cannot inflate', () => {
     await checkin();
     expect(server.asked.at(-1)!.headers['content-encoding']).toBe('gzip');
   });
+
+  it('is not believed in when the plain body fared no better', async () => {
+    server.handle((response, { headers }) =>
+      headers['content-encoding'] === 'gzip' ? json(response, 400, '<html>') : json(response, 503, 'down'),
+    );
+    expect(await checkin()).toMatchObject({ kind: 'serverError' });
+    server.handle((response) => json(response, 200, IDLE_CHECKIN_BODY));
+    await checkin();
+    expect(server.asked.at(-1)!.headers['content-encoding']).toBe('gzip');
+  });
 });
 
 const long = 'x'.repeat(2000);
@@ -157,7 +167,12 @@ const BAD: readonly [string, Handler, Partial<Extract<PollOutcome, { message: st
   ],
   ['500', (r) => json(r, 500, error(500, 'BadRequest')), { kind: 'serverError', answerLost: true }, /answered 500/],
   ['502 of a proxy', (r) => json(r, 502, '<html>Bad Gateway</html>'), { kind: 'serverError' }, /answered 502/],
-  ['a redirect', (r) => json(r, 302, '', { location: 'https://login.example' }), { kind: 'garbage' }, /answered 302/],
+  [
+    'a redirect',
+    (r) => json(r, 302, '', { location: 'https://login.example' }),
+    { kind: 'garbage' },
+    /answered 302 and points to https:\/\/login\.example/,
+  ],
   ['a login page', (r) => json(r, 200, '<html>Please log in</html>'), { kind: 'garbage' }, /not as a Fleet Server/],
   [
     'bytes that are not UTF-8',

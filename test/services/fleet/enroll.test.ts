@@ -61,4 +61,11 @@ describe('asking to be enrolled', () => {
     server.handle((response) => json(response, status, { statusCode: status, error: 'ErrX' }));
     expect(await enroll()).toMatchObject({ kind });
   });
+
+  it('speaks of the token, not of an agent there is not yet, when it is refused', async () => {
+    for (const status of [401, 403]) {
+      server.handle((response) => json(response, status, { statusCode: status, error: 'ErrX', message: 'no' }));
+      expect(await enroll()).toMatchObject({ message: `${server.url} answered ${status}: ErrX: no`, byFleet: true });
+    }
+  });
 });
