@@ -49,9 +49,9 @@ export const ERRORS = {
   COMPONENT_START_FAILED: retryable('See `holdfast logs --component ID`.'),
 
   // Fleet
-  FLEET_UNREACHABLE: retryable('Check the URL, the network and the proxy settings; Holdfast goes on trying.'),
+  FLEET_UNREACHABLE: retryable('Check the URL, the network and the proxy settings.'),
   FLEET_UNAUTHORISED: retryable('Fleet does not know this agent any more; enroll again if that is not temporary.'),
-  FLEET_REFUSED: retryable('Fleet answered with an error; Holdfast goes on trying.'),
+  FLEET_REFUSED: retryable('Fleet answered with an error: its own log says more. The same can work later.'),
   FLEET_UNSUPPORTED_VERSION: retryable('Set `fleet.agent_version` to a version that this Fleet Server accepts.'),
   FLEET_GARBAGE: retryable('Something between here and Fleet answers in its place: check URL and proxy.'),
   FLEET_TLS: retryable('Name the CA with `fleet.ssl.certificate_authorities` (or --ca).'),

@@ -90,7 +90,7 @@ export async function enrollNow(
       attempts,
       signal: interrupted.signal,
       onDelayed: (problem: Problem, delayMs: number) =>
-        tell(`${problem.code}: ${problem.message}; trying again in ${span(delayMs)}`),
+        tell(`${problem.code}: ${problem.message}; trying again in ${span(Math.max(1000, delayMs))}`),
     });
   } finally {
     unlisten();

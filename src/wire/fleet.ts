@@ -19,7 +19,7 @@ export const HEADER = {
   contentEncoding: 'content-encoding',
   acceptEncoding: 'accept-encoding',
   retryAfter: 'retry-after',
-  /** On an answer: a notice for people; the agent shows itself degraded with its text. */
+  /** On an answer: a notice for people. It stands in `fleet.message` of `status` while answers carry it, and is logged once. */
   warning: 'warning',
 } as const;
 
@@ -35,6 +35,9 @@ export function userAgent(version: string): string {
 export function authorization(key: string): string {
   return `ApiKey ${key}`;
 }
+
+/** What may stand in a header: a key with anything else could never be sent, and is refused where it comes in. */
+const HEADER_SAFE = /^[\x21-\x7e]+$/;
 
 // ---- limits -------------------------------------------------------------------------------------------------------------------
 
@@ -136,7 +139,9 @@ export const enrollResponseSchema = z.object({
   item: z.object({
     id: z.string().min(1),
     /** Base64 of `id:secret`; goes verbatim after `ApiKey `. */
-    access_api_key: z.string().min(1),
+    access_api_key: z
+      .string()
+      .regex(HEADER_SAFE, 'is not a key that can be sent: it holds spaces, control or other characters'),
     access_api_key_id: text,
     policy_id: text,
     type: text,
@@ -229,7 +234,13 @@ const checkinResponseSchema = z.object({
 /** One action of an answer: decoded, or what could still be read of it and why the rest could not. */
 export type ReceivedAction =
   | { readonly ok: true; readonly action: Action }
-  | { readonly ok: false; readonly id: string | null; readonly type: string | null; readonly problem: string };
+  | {
+      readonly ok: false;
+      readonly id: string | null;
+      readonly type: string | null;
+      readonly data: unknown;
+      readonly problem: string;
+    };
 
 export interface CheckinResponse {
   readonly ackToken: string;
@@ -247,10 +258,12 @@ function receiveAction(value: unknown): ReceivedAction {
   if (parsed.success) return { ok: true, action: parsed.data };
   const named = z.object({ id: z.string().min(1) }).safeParse(value);
   const typed = z.object({ type: z.string().min(1) }).safeParse(value);
+  const carried = z.object({ data: z.unknown() }).safeParse(value);
   return {
     ok: false,
     id: named.success ? named.data.id : null,
     type: typed.success ? typed.data.type : null,
+    data: carried.success ? carried.data.data : undefined,
     problem: describeIssues(parsed.error),
   };
 }

@@ -15,9 +15,9 @@ type Read = ReceivedAction & { readonly rawPolicy?: string };
 /**
  * Of several policies the newest wins; the empty policy of a graceful forced unenrollment is delivered as one, with the text `{}`. A policy
  * that is not usable JSON is delivered with its bytes, so that it is rejected like any other bad one. Actions without an id cannot be
- * answered and are left out.
+ * answered and are left out, which `onDropped` is told in a sentence.
  */
-export function decodeAnswer(text: string): Decoded {
+export function decodeAnswer(text: string, onDropped: (message: string) => void = () => {}): Decoded {
   try {
     const { token, actions } = readAnswer(text);
     const policies: PolicyBody[] = [];
@@ -27,6 +27,10 @@ export function decodeAnswer(text: string): Decoded {
       if (policy !== null) policies.push(policy);
       else if (received.ok) others.push(deliveredAction(received.action));
       else if (received.id !== null) others.push(undecodable(received.id, received.type ?? '', received.problem));
+      else
+        onDropped(
+          `Fleet sent an action${ofType(received.type)} that cannot be answered: ${received.problem}; it is ignored`,
+        );
     }
     return {
       kind: 'decoded',
@@ -83,6 +87,7 @@ function readOne(text: string): Read {
       ok: false,
       id: named('id'),
       type: named('type'),
+      data: undefined,
       problem,
       ...(rawPolicy === undefined ? {} : { rawPolicy }),
     };
@@ -91,14 +96,19 @@ function readOne(text: string): Read {
 
 function policyOf(received: Read): PolicyBody | null {
   if (!received.ok) {
-    const { id, type, rawPolicy } = received;
-    return type === 'POLICY_CHANGE' && id !== null && rawPolicy !== undefined ? policyBody(rawPolicy, { id }) : null;
+    const { id, type, rawPolicy, data } = received;
+    if (type !== 'POLICY_CHANGE' || id === null) return null;
+    // What is wrong with the rest of the action says nothing about its policy.
+    const policy = rawPolicy ?? (isObject(data) ? getOwn(data, 'policy') : undefined);
+    return policy === undefined ? null : policyBody(policy, { id });
   }
   if (received.action.type !== 'POLICY_CHANGE') return null;
   const { data, id } = received.action;
   const policy = isObject(data) ? getOwn(data, 'policy') : undefined;
   return policy === undefined ? null : policyBody(policy, { id });
 }
+
+const ofType = (type: string | null): string => (type === null ? '' : ` of type ${type}`);
 
 function newer(before: PolicyBody | null, policy: PolicyBody): PolicyBody {
   return before !== null && before.id === policy.id && before.revision > policy.revision ? before : policy;

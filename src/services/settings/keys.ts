@@ -134,7 +134,11 @@ const PEM_OR_PATH = 'the path of a PEM file';
 /** The key table. Names are Elastic Agent's where it has one. */
 export const KEYS = {
   'fleet.hosts': list(URL_FORM, 'URLs such as https://fleet.example:8220', 'FLEET_URL'),
-  'fleet.enrollment_token': optionalText(/^\S+$/, 'an enrollment token', 'FLEET_ENROLLMENT_TOKEN'),
+  'fleet.enrollment_token': optionalText(
+    /^[\x21-\x7e]+$/,
+    'an enrollment token, of ASCII characters without spaces',
+    'FLEET_ENROLLMENT_TOKEN',
+  ),
   'fleet.insecure': optional(flag(false, 'FLEET_INSECURE')),
   'fleet.tags': list(ANYTHING, 'tags', 'ELASTIC_AGENT_TAGS'),
   'fleet.agent_version': text('9.2.0', /^\d+\.\d+\.\d+([-+][\w.+-]+)?$/, 'a version such as 9.2.0'),

@@ -55,6 +55,24 @@ describe('decoding an answer', () => {
     expect(decodeAnswer(answer(empty))).toMatchObject({ policy: { text: '{}' } });
   });
 
+  it('takes the policy of an action whose other fields are bad', () => {
+    const bad = { ...policy('web', 4), expiration: 'soon', timeout: 'long' };
+    expect(decodeAnswer(answer(bad))).toMatchObject({ actions: [], policy: { id: 'web', revision: 4 } });
+  });
+
+  it('tells of an action that has no id, since nobody else will', () => {
+    const dropped: string[] = [];
+    const nameless = { type: 'SETTINGS', data: {} };
+    const decoded = decodeAnswer(answer(nameless, { id: 7, type: 'CANCEL' }, action('a', 'SETTINGS', {})), (message) =>
+      dropped.push(message),
+    );
+    expect(decoded).toMatchObject({ actions: [{ id: 'a' }] });
+    expect(dropped).toEqual([
+      expect.stringMatching(/of type SETTINGS that cannot be answered: id: .*it is ignored/),
+      expect.stringMatching(/of type CANCEL that cannot be answered: id: /),
+    ]);
+  });
+
   it('lets one action that cannot be read cost the others nothing', () => {
     const decoded = decodeAnswer(
       answer(

@@ -62,6 +62,13 @@ describe('asking to be enrolled', () => {
     expect(await enroll()).toMatchObject({ kind });
   });
 
+  it('takes no key that could never be sent', async () => {
+    for (const key of ['a2V5\nX-Evil: 1', 'a2V5\u0000', 'schlüssel', 'two words']) {
+      server.handle((response) => json(response, 200, { action: 'created', item: { id: 'a', access_api_key: key } }));
+      expect(await enroll()).toMatchObject({ kind: 'garbage' });
+    }
+  });
+
   it('speaks of the token, not of an agent there is not yet, when it is refused', async () => {
     for (const status of [401, 403]) {
       server.handle((response) => json(response, status, { statusCode: status, error: 'ErrX', message: 'no' }));
