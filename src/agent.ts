@@ -20,6 +20,7 @@ import { agentInspection, policyForPeople } from './services/control/agent-inspe
 import { agentStatus } from './services/control/agent-status.ts';
 import { fleetPorts } from './services/fleet/ports.ts';
 import type { Logger } from './services/log/logger.ts';
+import { narrate } from './services/log/narrate.ts';
 import type { Settings } from './services/settings/settings.ts';
 import { insecureWarning, withIdentity } from './services/settings/with-identity.ts';
 import { type Identity, readIdentity } from './services/store/identity.ts';
@@ -101,9 +102,11 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
     accessKey: identity?.accessApiKey ?? '',
     verifyHeld: state.verifyHeld,
     readPolicy: state.readPolicy,
+    warn: (message) => log.warning(message),
   });
   const processes = world.processes({ home, bootId, log });
   const note = once((message) => log.info(message));
+  const warn = once((message) => log.warning(message));
   const { unsupported } = settings.components;
 
   const machine = agentMachine.provide({
@@ -141,14 +144,18 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
 
   const opened = new Promise<void>((resolve) => {
     let link = 'never';
+    let told = emptyFacts('');
     actor.subscribe({
       next: (snapshot) => {
         const { facts, link: now } = snapshot.context;
         log.setLevel(facts.intents.logLevel ?? settings.logging.level);
+        for (const { level, message } of narrate(told, facts)) log[level](message);
+        told = facts;
         // While a policy is being applied the server repeats it and the link is damped: nothing to tell anyone about.
         const state = now.state === 'damped' ? 'connected' : now.state;
-        if (link !== state) log.info(`link to Fleet is ${state}: ${now.message}`);
+        if (link !== state) log.info(`link to Fleet is ${state}: ${state === 'connected' ? now.host : now.message}`);
         link = state;
+        if (now.warning !== null) warn(`Fleet warns: ${now.warning}`);
         if (!snapshot.matches({ boot: 'opening' })) resolve();
       },
       error: () => resolve(),

@@ -29,7 +29,7 @@ export const OUTSIDE: Readonly<
 > = {
   fleet: {
     title: 'Fleet Server',
-    ports: { gateway: ['checkin', 'endPoll'], acker: ['sendAcks'], enrollment: ['enroll'] },
+    ports: { gateway: ['checkin', 'endPoll'], acker: ['sendAcks', 'tellUnenrolled'], enrollment: ['enroll'] },
   },
   disk: {
     title: 'disk',

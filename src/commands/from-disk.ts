@@ -37,7 +37,7 @@ export async function statusFromDisk(sources: LoadOptions, surroundings: Surroun
       running: null,
       orphaned: lost === null ? null : { reason: lost, since: instant(surroundings.nowMs()) },
     },
-    actions: facts ? actionFacts(facts) : { journal: 0, outbox: 0, scheduled: 0 },
+    actions: facts ? actionFacts(facts) : { journal: 0, outbox: 0, scheduled: 0, refused_acks: [] },
     components: [],
     store: { sequence, encrypted, failing: null, quarantined },
   };

@@ -19,6 +19,9 @@ export function statusText(status: Status, nowMs: number): string {
       ];
     }),
     ['waiting', waitingLine(status)],
+    ...status.actions.refused_acks
+      .slice(0, 3)
+      .map((refused) => ['not taken', `ack of ${refused.action}, ${ago(refused.at, nowMs)}: ${refused.reason}`]),
     ['disk', diskLine(status)],
   ].filter((row): row is [string, string] => Boolean(row[1]));
   const lines = rows.map(([name, text]) => `  ${name.padEnd(10)} ${text}`);
@@ -44,7 +47,7 @@ function fleetLine({ fleet, pid, agent }: Status, nowMs: number): string {
   const last = fleet.last_checkin ? `, last check-in ${ago(fleet.last_checkin, nowMs)}` : '';
   switch (fleet.state) {
     case 'connected':
-      return `connected${host}${last}`;
+      return `connected${host}${last}${warningIn(fleet.message)}`;
     case 'damped':
       return `connected${host}${last}; ${fleet.message}`;
     case 'never':
@@ -52,6 +55,12 @@ function fleetLine({ fleet, pid, agent }: Status, nowMs: number): string {
     default:
       return `${fleet.message || fleet.state}${last}`;
   }
+}
+
+/** What else the link says than that it is up. */
+function warningIn(message: string): string {
+  const at = message.indexOf('; Fleet warns: ');
+  return at < 0 ? '' : message.slice(at);
 }
 
 function policyLine({ policy }: Status, nowMs: number): string {

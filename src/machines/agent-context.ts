@@ -2,7 +2,7 @@
 import type { Problem } from '../errors.ts';
 import type { ComponentStatus } from '../policy/component.ts';
 import type { PolicyBody, PolicyRef } from '../policy/identity.ts';
-import type { AckerInput } from './acker.ts';
+import type { AckerInput } from './acker-decisions.ts';
 import type { ComponentsInput } from './components-setup.ts';
 import { type Growing, remainingMs } from './deadline.ts';
 import { type Deadline, emptyFacts, type Facts } from './facts.ts';
@@ -208,7 +208,7 @@ export function initialContext(settings: AgentInput): AgentContext {
     storeProblem: null,
     components: [],
     awaiting: null,
-    link: { state: 'never', message: '', host: null, lastCheckinAt: null },
+    link: { state: 'never', message: '', host: null, lastCheckinAt: null, warning: null },
     plansMade: 0,
     plan: '',
     taken: null,

@@ -254,7 +254,7 @@ export const agentSetup = setup({
       type: 'store.change',
       from: 'agent',
       id: 'unenrolled',
-      changes: [{ type: 'agent.unenrolled', reason: (event as { reason: string }).reason }],
+      changes: [{ type: 'agent.unenrolled', reason: (event as { reason: string }).reason, audit: 'uninstall' }],
     })),
     'say goodbye': tell('store', {
       type: 'store.change',

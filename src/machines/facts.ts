@@ -15,6 +15,7 @@ export const UNFINISHED_KEPT = 500;
 export const ACTION_DATA_KEPT = 256 * 1024;
 /** Acks that may be owed; a delivery that comes beyond is not taken yet (its token neither), so that Fleet sends it again. */
 export const OUTBOX_KEPT = 2_000;
+export const REFUSED_ACKS_KEPT = 8;
 export const JOURNAL_KEPT_MS = 30 * 24 * 3_600_000;
 
 /** One policy that was applied, confirmed and made durable. */
@@ -88,6 +89,14 @@ export interface OwedAck {
   readonly policy: PolicyRef | null;
 }
 
+/** An ack that Fleet does not take, for good: nobody waits for it any more, and it is shown. */
+export interface RefusedAck {
+  readonly actionId: string;
+  readonly actionType: string;
+  readonly reason: string;
+  readonly at: number;
+}
+
 export interface AckVerdict {
   readonly actionId: string;
   /** Of the ack that was sent: one owed anew meanwhile, for other bytes under the same action id, has not been judged. */
@@ -148,6 +157,8 @@ export interface Facts {
   readonly acked: (PolicyRef & { readonly at: number }) | null;
   readonly journal: readonly JournalEntry[];
   readonly outbox: readonly OwedAck[];
+  /** Newest first. At most {@link REFUSED_ACKS_KEPT}. */
+  readonly refusedAcks: readonly RefusedAck[];
   readonly intents: Intents;
   /** Newest first; the first is this start. */
   readonly starts: readonly Start[];
@@ -159,7 +170,14 @@ export interface Facts {
   /** How often safe mode was entered without a confirmation since: its delay grows with it. */
   readonly safeModeTimes: number;
   readonly unenrolled: { readonly at: number; readonly reason: string } | null;
+  /** What Fleet is still to be told about the end of the enrollment, and how often that was tried; null: nothing. */
+  readonly audit: { readonly reason: AuditReason; readonly tries: number } | null;
+  /** When Fleet was last asked for everything because an answer may have been lost (gateway-decisions.ts). */
+  readonly everythingAskedAt: number | null;
 }
+
+/** Words of Fleet's for why an agent left it. */
+export type AuditReason = 'uninstall';
 
 /** What can be asked of the store. Several requests may become one commit. */
 export type Change =
@@ -201,7 +219,13 @@ export type Change =
       readonly intents: Intents | null;
     }
   | { readonly type: 'acks.settled'; readonly verdicts: readonly AckVerdict[] }
-  | { readonly type: 'agent.unenrolled'; readonly reason: string };
+  /** `audit`: Fleet does not know of it and is to be told. */
+  | { readonly type: 'agent.unenrolled'; readonly reason: string; readonly audit?: AuditReason }
+  /** A try to tell Fleet, spent before it is made. */
+  | { readonly type: 'audit.tried' }
+  | { readonly type: 'audit.settled' }
+  /** Fleet was asked for everything and has answered. */
+  | { readonly type: 'everything.asked' };
 
 /** The facts of an agent that has received nothing yet. */
 export function emptyFacts(agentId: string): Facts {
@@ -217,6 +241,7 @@ export function emptyFacts(agentId: string): Facts {
     acked: null,
     journal: [],
     outbox: [],
+    refusedAcks: [],
     intents: { logLevel: null },
     starts: [],
     answerInFlight: false,
@@ -224,6 +249,8 @@ export function emptyFacts(agentId: string): Facts {
     safeMode: null,
     safeModeTimes: 0,
     unenrolled: null,
+    audit: null,
+    everythingAskedAt: null,
   };
 }
 

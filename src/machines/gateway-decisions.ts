@@ -2,7 +2,7 @@
 import type { Problem } from '../errors.ts';
 import type { PolicyBody } from '../policy/identity.ts';
 import { type Growing, growingDelay } from './deadline.ts';
-import type { DeliveredAction, DeliveryNews, Facts, Generation } from './facts.ts';
+import type { Change, DeliveredAction, DeliveryNews, Facts, Generation } from './facts.ts';
 import {
   anotherHostMayHelp,
   draw,
@@ -28,7 +28,7 @@ export interface GatewayTimings {
   readonly urgentEveryMs: number;
   /** A poll that is open for this much longer than that stands on a connection, so that the link is shown as up before Fleet answers. */
   readonly openMs: number;
-  /** With an Elasticsearch output, "send me everything" after a cut poll is said at most this often. */
+  /** "Send me everything" for an answer that may have been lost is said at most this often. */
   readonly cutEveryMs: number;
   /** Answers of 401 in a row that are taken for a passing fault. The reference agent believes the seventh. */
   readonly unauthorisedTolerated: number;
@@ -131,6 +131,8 @@ export interface GatewayContext {
   readonly hasElasticsearchOutput: boolean;
   /** What this check-in says is held, and the hash behind it; null: nothing. */
   readonly says: (Held & { readonly hash: string }) | null;
+  /** Text of the last answer's `Warning` header. */
+  readonly warning: string | null;
   /** An answer may have been lost, so that everything is to be asked for. */
   readonly cutOwed: boolean;
   /** This check-in asks for everything for that reason. */
@@ -171,10 +173,10 @@ export function initialContext(input: GatewayInput): GatewayContext {
     verdict: null,
     hasElasticsearchOutput: false,
     says: null,
-    // An answer that a start died on was lost with it.
-    cutOwed: facts.answerDeaths > 0,
+    warning: null,
+    cutOwed: owedByTheStartBefore(facts),
     cutAsked: false,
-    cutAskedAt: null,
+    cutAskedAt: facts.everythingAskedAt,
     urgentOwed: false,
     failures: 0,
     refusals: 0,
@@ -183,8 +185,19 @@ export function initialContext(input: GatewayInput): GatewayContext {
     answer: null,
     answerNumber: 0,
     delivery: null,
-    link: { state: 'never', message: 'has not reached Fleet yet', host: null, lastCheckinAt: null },
+    link: { state: 'never', message: 'has not reached Fleet yet', host: null, lastCheckinAt: null, warning: null },
   };
+}
+
+/**
+ * The debt of a cut poll survives the process without a commit of its own. Whatever ended the start before, crash or goodbye, ended the poll that
+ * was open then, and that poll may have carried the only copy of a rotated key; a debt that the start before could not pay within its hour is
+ * the same debt. So each start owes the question once, which is cheaper than a commit before each poll, and what is durable is only when it was
+ * last asked: that keeps a start loop from asking more than once an hour. `""`/0 is never a lie (P7), heals whatever was missed (P8), and if
+ * nothing was, the same hash comes back and is a no-op.
+ */
+function owedByTheStartBefore({ generations }: Facts): boolean {
+  return generations.length > 0;
 }
 
 export function answerId(context: GatewayContext): string {
@@ -233,8 +246,13 @@ function holdsLessThanAcked({ acked, outbox }: Facts, lastGood: Generation): boo
   return !outbox.some(({ policy }) => policy?.hash === lastGood.hash);
 }
 
+/**
+ * Only a policy with an Elasticsearch output holds a key that Fleet rotates. Of any other, what was lost comes again by itself: Fleet repeats a
+ * policy until it is reported, and actions until the token moves on.
+ */
 function mayAskForEverything({ hasElasticsearchOutput, cutAskedAt, now, timings }: GatewayContext): boolean {
-  if (!hasElasticsearchOutput || cutAskedAt === null) return true;
+  if (!hasElasticsearchOutput) return false;
+  if (cutAskedAt === null) return true;
   // A clock that went back must not hold this for longer than the hour.
   return now < cutAskedAt || now - cutAskedAt >= timings.cutEveryMs;
 }
@@ -266,14 +284,26 @@ export function rememberAnswer({ context }: Args, outcome: PollOutcome): Patch {
     failures: 0,
     refusals: 0,
     answer: outcome,
+    warning: outcome.warning,
     ...(context.cutAsked ? { cutOwed: false, cutAsked: false, cutAskedAt: outcome.at } : {}),
     link: {
       state: 'connected',
-      message: outcome.warning === null ? 'connected' : `connected; Fleet warns: ${outcome.warning}`,
+      message: withWarning('connected', outcome.warning),
       host: context.host,
       lastCheckinAt: outcome.at,
+      warning: outcome.warning,
     },
   };
+}
+
+function withWarning(message: string, warning: string | null): string {
+  return warning === null ? message : `${message}; Fleet warns: ${warning}`;
+}
+
+/** In one commit with the mark: when Fleet has answered the question for everything. */
+export function marksOf({ answer, cutAskedAt, facts }: GatewayContext): readonly Change[] {
+  const asked = cutAskedAt !== null && cutAskedAt === answer?.at && cutAskedAt !== facts.everythingAskedAt;
+  return [{ type: 'answer.arrived' }, ...(asked ? [{ type: 'everything.asked' as const }] : [])];
 }
 
 export function rememberFailure({ context }: Args, outcome: PollOutcome): Patch {
@@ -341,7 +371,7 @@ function failed(context: GatewayContext, failure: LinkFailure): Patch {
     ...(context.cutAsked && failure.answerLost ? { cutAskedAt: at } : {}),
     cutAsked: false,
     delayMs: failure.retryAfterMs ?? 0,
-    link: { state: 'backing-off', message: failure.message, host, lastCheckinAt: context.link.lastCheckinAt },
+    link: { ...context.link, state: 'backing-off', message: failure.message, host },
   };
 }
 
@@ -382,7 +412,11 @@ export function chooseDamping({ context }: Args): Patch {
     jitterSeed: seed,
     delayMs: spread(growingDelay(context.timings.damping, context.staleAnswers + 1), value),
     staleAnswers: context.staleAnswers + 1,
-    link: { ...context.link, state: 'damped', message: "Fleet's answers bring nothing new; check-ins are slowed down" },
+    link: {
+      ...context.link,
+      state: 'damped',
+      message: withWarning("Fleet's answers bring nothing new; check-ins are slowed down", context.warning),
+    },
   };
 }
 
@@ -418,10 +452,14 @@ export function chooseSlowdown({ context }: Args): Patch {
 
 /** Fleet holds the poll: the link is up, though nothing has been answered. */
 export function showOpen({ context }: Args): Patch {
-  const { link, host } = context;
-  return { link: { ...link, state: 'connected', message: 'connected; Fleet holds the check-in', host } };
+  const { link, host, warning } = context;
+  const message = withWarning('connected; Fleet holds the check-in', warning);
+  return { link: { ...link, state: 'connected', message, host } };
 }
 
 export function showConnected({ context }: Args): Patch {
-  return context.link.state === 'damped' ? { link: { ...context.link, state: 'connected', message: 'connected' } } : {};
+  const { link, warning } = context;
+  return link.state === 'damped'
+    ? { link: { ...link, state: 'connected', message: withWarning('connected', warning) } }
+    : {};
 }

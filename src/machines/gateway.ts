@@ -83,7 +83,7 @@ export const gatewayMachine = setup({
       type: 'store.change',
       from: 'gateway',
       id: decide.answerId(context),
-      changes: [{ type: 'answer.arrived' }],
+      changes: decide.marksOf(context),
     })),
     // The same id: a mark that could not be written yet is replaced, so that it is never written for an answer nobody reads.
     discardAnswer: tell<GatewayContext, GatewayEvent, 'store'>('store', ({ context }) => ({
@@ -129,9 +129,10 @@ export const gatewayMachine = setup({
     },
     slowed: {
       description:
-        'Starts before this one died while they read an answer. Left after a delay that grows with their number.',
+        'Starts before this one died while they read an answer. Left after a delay that grows with their number, or when the host wakes up.',
       entry: ['chooseSlowdown', 'tellLink'],
       after: { 'the chosen delay': 'verifying' },
+      on: { 'host.woke': 'verifying' },
     },
     verifying: {
       description: 'Last good is read back from disk, since only what is held is reported (P7). Left with the verdict.',

@@ -12,6 +12,7 @@ import {
   type JournalEntry,
   OUTBOX_KEPT,
   type OwedAck,
+  REFUSED_ACKS_KEPT,
   UNFINISHED_KEPT,
 } from './facts.ts';
 import type { Rules } from './rules.ts';
@@ -99,12 +100,15 @@ export function actionDone(
 }
 
 /** An ack leaves the outbox by the server's verdict on it only, not by one on an ack of the same action that was sent before (P1, P6). */
-export function settleAck(facts: Facts, { actionId, owedAt, verdict }: AckVerdict, now: number, rules: Rules): Facts {
+export function settleAck(facts: Facts, given: AckVerdict, now: number, rules: Rules): Facts {
+  const { actionId, owedAt, verdict, reason } = given;
   const owed = facts.outbox.find((one) => one.actionId === actionId && one.owedAt === owedAt);
   if (owed === undefined || verdict === 'retry') return facts;
   const without = facts.outbox.filter((one) => one.actionId !== actionId);
   if (verdict === 'taken') {
-    return { ...facts, outbox: without, acked: owed.policy === null ? facts.acked : { ...owed.policy, at: now } };
+    const refusedAcks = facts.refusedAcks.filter((one) => one.actionId !== actionId);
+    const acked = owed.policy === null ? facts.acked : { ...owed.policy, at: now };
+    return { ...facts, outbox: without, refusedAcks, acked };
   }
   if (verdict === 'notFound' && owed.notFound + 1 < rules.notFoundLimit) {
     return {
@@ -112,7 +116,14 @@ export function settleAck(facts: Facts, { actionId, owedAt, verdict }: AckVerdic
       outbox: facts.outbox.map((one) => (one === owed ? { ...one, notFound: one.notFound + 1 } : one)),
     };
   }
-  return { ...facts, outbox: without };
+  const why = verdict === 'notFound' ? `${reason}, ${owed.notFound + 1} times` : reason;
+  return { ...facts, outbox: without, refusedAcks: refusedWith(facts, owed, why, now) };
+}
+
+/** Forgotten here, a verdict that ends an ack would be seen by nobody. */
+function refusedWith({ refusedAcks }: Facts, { actionId, actionType }: OwedAck, reason: string, at: number) {
+  const others = refusedAcks.filter((one) => one.actionId !== actionId);
+  return [{ actionId, actionType, reason, at }, ...others].slice(0, REFUSED_ACKS_KEPT);
 }
 
 export function policyAck(ref: PolicyRef, now: number): OwedAck {

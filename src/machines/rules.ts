@@ -4,7 +4,7 @@
  * subject: starts and attempts (rules-starts.ts), policies (rules-policies.ts), actions and acks (rules-actions.ts).
  */
 import type { Growing } from './deadline.ts';
-import type { Change, DeliveryNews, Facts } from './facts.ts';
+import type { AuditReason, Change, DeliveryNews, Facts } from './facts.ts';
 import { actionDone, actionStarted, actionsDelivered, settleAck } from './rules-actions.ts';
 import { knownPolicies, lost, policyDelivered, promoted, rejected, retried, spendCandidate } from './rules-policies.ts';
 import { generationRetried, goodbye, opened, replayConfirmed, safeModeLeft } from './rules-starts.ts';
@@ -96,8 +96,20 @@ function apply(facts: Facts, change: Change, now: number, rules: Rules): Facts {
     case 'acks.settled':
       return change.verdicts.reduce((state, verdict) => settleAck(state, verdict, now, rules), facts);
     case 'agent.unenrolled':
-      return { ...facts, unenrolled: { at: now, reason: change.reason }, candidate: null };
+      return unenrolled(facts, change.reason, change.audit ?? null, now);
+    case 'audit.tried':
+      return facts.audit === null ? facts : { ...facts, audit: { ...facts.audit, tries: facts.audit.tries + 1 } };
+    case 'audit.settled':
+      return { ...facts, audit: null };
+    case 'everything.asked':
+      return { ...facts, everythingAskedAt: now };
   }
+}
+
+/** Once is enough: who leaves a second time has nothing to tell Fleet that it does not know. */
+function unenrolled(facts: Facts, reason: string, audit: AuditReason | null, now: number): Facts {
+  const owed = audit !== null && facts.unenrolled === null ? { reason: audit, tries: 0 } : facts.audit;
+  return { ...facts, unenrolled: { at: now, reason }, candidate: null, audit: owed };
 }
 
 /** What a delivery brought that was neither good, in flight nor rejected before, or not in the journal. */

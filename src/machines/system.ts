@@ -41,6 +41,8 @@ export interface LinkStatus {
   readonly host: string | null;
   /** Epoch ms of the last answer that was a valid check-in response. */
   readonly lastCheckinAt: number | null;
+  /** What the last answer warned of (its `Warning` header). */
+  readonly warning: string | null;
 }
 
 /** Why the policy that is held on disk is less than it should be; null: it is whole. */
@@ -110,7 +112,7 @@ export type AgentEvent =
       readonly awaiting: string | null;
     }
   | { readonly type: 'components.stopped' }
-  /** UNENROLL, or the empty policy of a graceful forced one. */
+  /** A person's wish; what Fleet itself sends is an action. */
   | { readonly type: 'unenroll.requested'; readonly reason: string }
   | { readonly type: 'link.changed'; readonly link: LinkStatus }
   /** The gateway found, before a check-in, whether last good is on disk as it should be (P7, P8). */

@@ -109,7 +109,15 @@ export const statusSchema = z.object({
     rejected: z.array(rejectionStatusSchema).readonly(),
     orphaned: z.object({ reason: z.string(), since: instant }).nullable(),
   }),
-  actions: z.object({ journal: z.number(), outbox: z.number(), scheduled: z.number() }),
+  actions: z.object({
+    journal: z.number(),
+    outbox: z.number(),
+    scheduled: z.number(),
+    /** Acks that Fleet does not take, for good; newest first. */
+    refused_acks: z
+      .array(z.object({ action: z.string(), type: z.string(), reason: z.string(), at: z.string() }))
+      .default([]),
+  }),
   components: z.array(componentStatusSchema).readonly(),
   store: z.object({
     sequence: z.number(),

@@ -57,7 +57,7 @@ export function aStatus(changes: Deep<Status> = {}): Status {
       rejected: [],
       orphaned: null,
     },
-    actions: { journal: 0, outbox: 0, scheduled: 0 },
+    actions: { journal: 0, outbox: 0, scheduled: 0, refused_acks: [] },
     components: [
       {
         id: 'nginx-default-web',

@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
-import { type AckerContext, ackerMachine } from '../../src/machines/acker.ts';
+import { ackerMachine } from '../../src/machines/acker.ts';
+import type { AckerContext } from '../../src/machines/acker-decisions.ts';
 import { describePaths, type Told } from '../support/paths.ts';
 import { AT, factsWith, failure, owed } from './link-fixtures.ts';
 
@@ -7,6 +8,11 @@ const one = factsWith({ outbox: [owed('a')] });
 const two = factsWith({ outbox: [owed('a'), owed('b')] });
 const none = factsWith();
 const gone = factsWith({ outbox: [owed('a')], unenrolled: { at: AT, reason: 'asked' } });
+const left = (tries: number | null) =>
+  factsWith({
+    unenrolled: { at: AT, reason: 'asked' },
+    audit: tries === null ? null : { reason: 'uninstall', tries },
+  });
 const judged = (...statuses: number[]) => ({
   kind: 'judged',
   items: statuses.map((status) => ({ status, message: 'said' })),
@@ -26,6 +32,12 @@ describePaths('acker', ackerMachine, {
     { type: 'store.committed', id: 'settlement 1', facts: none, at: AT, news: null },
     { type: 'store.committed', id: 'settlement 1', facts: one, at: AT, news: null },
     { type: 'store.committed', id: 'another', facts: two, at: AT, news: null },
+    { type: 'facts.changed', facts: left(0), at: AT },
+    { type: 'store.committed', id: 'settlement 1', facts: left(1), at: AT, news: null },
+    { type: 'store.committed', id: 'settlement 1', facts: left(5), at: AT, news: null },
+    { type: 'store.committed', id: 'settlement 2', facts: left(null), at: AT, news: null },
+    { type: 'xstate.done.actor.tellUnenrolled', output: { kind: 'taken', at: AT } },
+    { type: 'xstate.done.actor.tellUnenrolled', output: failure('unreachable') },
     { type: 'xstate.done.actor.sendAcks', output: judged(200, 200) },
     { type: 'xstate.done.actor.sendAcks', output: judged(404, 200) },
     { type: 'xstate.done.actor.sendAcks', output: failure('badRequest', { status: 400, byFleet: true }) },
@@ -38,6 +50,7 @@ describePaths('acker', ackerMachine, {
   project: ({ context }: { context: AckerContext }) => [
     context.facts.outbox.length,
     context.facts.unenrolled !== null,
+    context.facts.audit?.tries ?? null,
     context.batch.length > 1,
     context.deferred.length > 0,
     Math.min(context.tried.length, 1),
@@ -47,7 +60,8 @@ describePaths('acker', ackerMachine, {
     for (const { to, event } of told) {
       if (to === 'agent') expect(context.facts.outbox).toEqual([]);
       if (to !== 'store') continue;
-      const { changes } = event as unknown as { changes: { verdicts: { actionId: string }[] }[] };
+      const { changes } = event as unknown as { changes: { type: string; verdicts: { actionId: string }[] }[] };
+      if (changes[0]?.type.startsWith('audit.')) continue;
       // Each ack of the batch gets one verdict, and nothing else does.
       expect(changes[0]?.verdicts.map(({ actionId }) => actionId)).toEqual(
         context.batch.map(({ actionId }) => actionId),

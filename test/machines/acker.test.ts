@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ackerMachine } from '../../src/machines/acker.ts';
 import {
   ACK_BATCH_BYTES,
   ACK_BATCH_COUNT,
   type AckOutcome,
   type AckRequest,
-  ackerMachine,
-} from '../../src/machines/acker.ts';
+  AUDIT_TRIES,
+} from '../../src/machines/acker-decisions.ts';
 import type { AckVerdict, Facts, OwedAck } from '../../src/machines/facts.ts';
 import type { AckerEvent } from '../../src/machines/system.ts';
 import { startControlled } from '../support/paths.ts';
@@ -236,6 +237,56 @@ describe('draining the outbox (P6)', () => {
     expect(run.ids()).toEqual(['b']);
     run.judge(() => 200);
     expect(run.ids()).toEqual(['bye']);
+  });
+});
+
+describe('telling Fleet that this agent has left it', () => {
+  const left = { unenrolled: { at: AT, reason: 'asked' }, audit: { reason: 'uninstall', tries: 0 } } as const;
+  /** Commits what was asked of the store last. */
+  const commit = (run: ReturnType<typeof start>, facts: Partial<Facts>) => {
+    const asked = run.flush().find(({ to }) => to === 'store')?.event as unknown as { id: string; changes: unknown[] };
+    run.send({ type: 'store.committed', id: asked.id, facts: factsWith({ ...left, ...facts }), at: AT, news: null });
+    return asked.changes;
+  };
+  const spent = (tries: number) => ({ audit: { reason: 'uninstall', tries } }) as const;
+
+  it('is done after the last ack, once, and each try is durable before it is made', () => {
+    const run = start([owed('a')], left);
+    expect(run.ids()).toEqual(['a']);
+    run.judge(() => 200);
+    expect(run.state()).toBe('spending');
+    expect(run.port('tellUnenrolled').calls).toHaveLength(0);
+    expect(commit(run, spent(1))).toEqual([{ type: 'audit.tried' }]);
+    expect(run.port('tellUnenrolled').call.input).toEqual({
+      agentId: 'agent-1',
+      host: 'https://a',
+      reason: 'uninstall',
+      at: AT,
+    });
+    run.port('tellUnenrolled').resolve({ kind: 'taken', at: AT });
+    expect(commit(run, { audit: null })).toEqual([{ type: 'audit.settled' }]);
+    expect(run.state()).toBe('idle');
+  });
+
+  it('ends with an answer of Fleet that trying again does not change', () => {
+    for (const status of [400, 401, 403, 409]) {
+      const run = start([], left);
+      commit(run, spent(1));
+      run.port('tellUnenrolled').resolve(failure('unexpected', { status, byFleet: true }));
+      expect(run.state()).toBe('ending');
+    }
+  });
+
+  it('is tried again after an outage, and five times in all', () => {
+    const run = start([], left);
+    for (let tries = 1; tries <= AUDIT_TRIES; tries++) {
+      expect(run.state()).toBe('spending');
+      commit(run, spent(tries));
+      run.port('tellUnenrolled').resolve(failure('unreachable'));
+      if (tries < AUDIT_TRIES) run.wait();
+    }
+    expect(run.state()).toBe('idle');
+    expect(start([], { ...left, ...spent(AUDIT_TRIES) }).state()).toBe('idle');
   });
 });
 

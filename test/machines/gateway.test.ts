@@ -301,29 +301,89 @@ describe('a poll that is ended or cut', () => {
     expect(run.state()).toBe('marking');
   });
 
+  /** A start that asked for everything an hour ago, with a policy whose key Fleet rotates. */
+  const HOUR = 3_600_000;
+  const settled = () => {
+    const run = start({ generations: [web], everythingAskedAt: AT });
+    run.verify({ elasticsearch: true, at: AT });
+    expect(run.poll()).toMatchObject(held);
+    return run;
+  };
+  const later = { elasticsearch: true, at: AT + HOUR };
+
   it('makes the next one ask for everything, and only the next', () => {
-    const run = start();
-    run.verify();
+    const run = settled();
     cut(run);
-    run.verify();
+    run.verify(later);
     expect(run.poll()).toMatchObject(nothing);
     run.deliver(nothingNew);
     run.wait();
-    run.verify();
+    run.verify(later);
     expect(run.poll()).toMatchObject(held);
   });
 
-  it('asks for everything after the network cut it, too, as soon as Fleet can be asked', () => {
+  it('makes the first one of the next start ask, however the one before ended, and once an hour over all starts', () => {
+    const first = start({ generations: [web] });
+    first.verify({ elasticsearch: true });
+    expect(first.poll()).toMatchObject(nothing);
+    first.answer(answered({ idle: false, text: '{}', tookMs: 3 }));
+    expect(first.told.at(-1)?.event).toMatchObject({
+      type: 'store.change',
+      changes: [{ type: 'answer.arrived' }, { type: 'everything.asked' }],
+    });
+    const second = start({ generations: [web], everythingAskedAt: AT });
+    second.verify({ elasticsearch: true, at: AT + HOUR - 1 });
+    expect(second.poll()).toMatchObject(held);
+    const third = start({ generations: [web], everythingAskedAt: AT });
+    third.verify(later);
+    expect(third.poll()).toMatchObject(nothing);
+  });
+
+  it('makes none ask for everything when no output of last good has a key that Fleet rotates', () => {
     const run = start();
     run.verify();
+    for (let n = 0; n < 5; n++) {
+      cut(run);
+      run.verify();
+      expect(run.poll()).toMatchObject(held);
+    }
+  });
+
+  it('makes none ask when it was ended before the request had left', () => {
+    const run = start();
+    run.verify({ elasticsearch: true });
+    run.answer(answered());
+    run.wait();
+    run.verify({ elasticsearch: true });
+    run.clock.advance(GATEWAY_TIMINGS.urgentEveryMs);
+    run.send({ type: 'report.changed', report, urgent: true });
+    run.answer(failure('cut', { answerLost: false }));
+    run.verify(later);
+    expect(run.poll()).toMatchObject(held);
+  });
+
+  it('counts against the hour when it is the asking one that is cut', () => {
+    const run = start();
+    run.verify({ elasticsearch: true });
+    expect(run.poll()).toMatchObject(nothing);
+    cut(run);
+    run.verify({ elasticsearch: true, at: AT + HOUR - 1 });
+    expect(run.poll()).toMatchObject(held);
+    cut(run);
+    run.verify(later);
+    expect(run.poll()).toMatchObject(nothing);
+  });
+
+  it('asks for everything after the network cut it, too, as soon as Fleet can be asked', () => {
+    const run = settled();
     run.answer(failure('truncated', { answerLost: true }));
     expect(run.state()).toBe('backingOff');
     run.wait();
-    run.verify();
+    run.verify(later);
     expect(run.poll()).toMatchObject(nothing);
     run.answer(failure('unreachable'));
     run.wait();
-    run.verify();
+    run.verify(later);
     expect(run.poll()).toMatchObject(nothing);
   });
 
@@ -341,8 +401,6 @@ describe('a poll that is ended or cut', () => {
     let at = AT;
     const next = () => run.verify({ elasticsearch: true, at });
     next();
-    cut(run);
-    next();
     expect(run.poll()).toMatchObject(nothing);
     run.answer(answered({ at }));
     run.wait();
@@ -359,8 +417,6 @@ describe('a poll that is ended or cut', () => {
 
   it('asks again within the hour when the clock has gone back behind the last time', () => {
     const run = start();
-    run.verify({ elasticsearch: true });
-    cut(run);
     run.verify({ elasticsearch: true });
     run.answer(answered());
     run.wait();
@@ -418,7 +474,7 @@ describe('an answer with content', () => {
       event: { id: 'answer 1', changes: [{ type: 'answer.discarded' }] },
     });
     run.wait();
-    run.verify();
+    run.verify({ elasticsearch: true });
     expect(run.poll()).toMatchObject(nothing);
   });
 
@@ -440,11 +496,14 @@ describe('an answer with content', () => {
       expect(run.state()).toBe('slowed');
       expect(run.link().message).toContain('died while reading an answer');
       const ms = run.wait();
-      run.verify();
+      run.verify({ elasticsearch: true });
       // What they died on was lost with them.
       expect(run.poll()).toMatchObject(nothing);
       return ms;
     });
+    const woken = start({ generations: [web], answerDeaths: 12 });
+    woken.send({ type: 'host.woke' });
+    expect(woken.state()).toBe('verifying');
     expect([...waits].sort((a, b) => a - b)).toEqual(waits);
     expect(waits.at(-1)).toBeLessThanOrEqual(3_600_000 * 1.2);
   });
@@ -503,7 +562,20 @@ describe('errors of the link', () => {
       message: 'connected; Fleet warns: maintenance at noon',
       host: 'https://a',
       lastCheckinAt: AT,
+      warning: 'maintenance at noon',
     });
+  });
+
+  it('keep what Fleet warns of while check-ins are damped, until an answer warns no more', () => {
+    const run = start();
+    run.verify();
+    run.answer(answered({ warning: 'maintenance at noon', tookMs: 3 }));
+    expect(run.link()).toMatchObject({ state: 'damped', warning: 'maintenance at noon' });
+    expect(run.link().message).toMatch(/bring nothing new.*; Fleet warns: maintenance at noon$/);
+    run.wait();
+    run.verify();
+    run.answer(answered());
+    expect(run.link()).toMatchObject({ state: 'connected', message: 'connected', warning: null });
   });
 
   it('are over when Fleet holds the poll: the link is shown as up before anything is answered', () => {

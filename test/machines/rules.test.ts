@@ -457,6 +457,40 @@ describe('an action', () => {
     );
   });
 
+  it('keeps the reason of an ack that was given up, until that ack is taken after all', () => {
+    const facts = next(next(emptyFacts('a'), T0, opened), T0, deliver(null, [action('x')]), {
+      type: 'action.done',
+      id: 'x',
+      outcome: { ok: true, message: 'done' },
+      intents: null,
+    });
+    const owedAt = facts.outbox[0]?.owedAt ?? 0;
+    const given = (verdict: 'taken' | 'notFound' | 'refused' | 'retry', reason: string): Change => ({
+      type: 'acks.settled',
+      verdicts: [{ actionId: 'x', owedAt, verdict, reason }],
+    });
+    const refused = next(facts, T0 + 5, given('refused', '400 Bad Request'));
+    expect(refused.refusedAcks).toEqual([
+      { actionId: 'x', actionType: 'SETTINGS', reason: '400 Bad Request', at: T0 + 5 },
+    ]);
+    const notFound = given('notFound', '404 Not Found');
+    expect(next(facts, T0, notFound, notFound, notFound).refusedAcks[0]?.reason).toBe('404 Not Found, 3 times');
+    expect(next(facts, T0, given('retry', '503 busy'))).toMatchObject({ refusedAcks: [], outbox: [{ actionId: 'x' }] });
+    const owedAgain = next(refused, owedAt, deliver(null, [action('x')]));
+    expect(next(owedAgain, T0, given('taken', 'OK')).refusedAcks).toEqual([]);
+  });
+
+  it('owes Fleet word of an unenrollment that it does not know of, and counts each try to give it', () => {
+    const bySelf: Change = { type: 'agent.unenrolled', reason: 'asked to', audit: 'uninstall' };
+    const told = next(next(emptyFacts('a'), T0, opened), T0, bySelf);
+    expect(told.audit).toEqual({ reason: 'uninstall', tries: 0 });
+    expect(next(told, T0, { type: 'audit.tried' }, { type: 'audit.tried' }).audit?.tries).toBe(2);
+    expect(next(told, T0, { type: 'audit.settled' }, bySelf).audit).toBeNull();
+    expect(
+      next(next(emptyFacts('a'), T0, opened), T0, { type: 'agent.unenrolled', reason: 'Fleet sent UNENROLL' }).audit,
+    ).toBeNull();
+  });
+
   it('that is delivered again after it was done is acked again with its result, and does not run (P5)', () => {
     const facts = factsAfter(deliver(null, [action('x')]), done('x'), settled('x', 'taken'));
     const { facts: again, news } = advance(facts, [deliver(null, [action('x')])], T0, RULES);

@@ -39,6 +39,12 @@ export function actionFacts(facts: Facts): Status['actions'] {
     journal: unfinished.length,
     outbox: facts.outbox.length,
     scheduled: unfinished.filter((entry) => entry.startTime !== null && entry.state === 'received').length,
+    refused_acks: facts.refusedAcks.map(({ actionId, actionType, reason, at }) => ({
+      action: actionId,
+      type: actionType,
+      reason,
+      at: instant(at),
+    })),
   };
 }
 

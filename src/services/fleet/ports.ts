@@ -1,7 +1,7 @@
 /** The ports of gateway, acker and enrollment: each does one exchange, or one reading, and says how it ended. */
 import { fromPromise } from 'xstate';
 import type { Problem } from '../../errors.ts';
-import type { AckOutcome, AckRequest } from '../../machines/acker.ts';
+import type { AckOutcome, AckRequest, AuditOutcome, AuditRequest } from '../../machines/acker-decisions.ts';
 import type { EnrollOutcome, EnrollRequestInput } from '../../machines/enrollment.ts';
 import type { Generation } from '../../machines/facts.ts';
 import type { Decoded, PollOutcome, PollRequest, VerifiedHeld } from '../../machines/gateway-decisions.ts';
@@ -44,6 +44,8 @@ export interface FleetPortsOptions {
   readonly verifyHeld: (hash: string) => Promise<Problem | null>;
   /** A policy as it stands on disk (the store's own). */
   readonly readPolicy: (hash: string) => Promise<{ readonly text: string } | { readonly problem: Problem }>;
+  /** Told of what Fleet sent and nobody can answer. */
+  readonly warn?: (message: string) => void;
   /** Makes a set of connections; undici's when absent. */
   readonly transport?: () => Transport;
   /** For tests: the client's own limit of one poll. */
@@ -130,11 +132,21 @@ export function fleetPorts(options: FleetPortsOptions) {
         await poll?.ended;
         return null;
       }),
-      decode: fromPromise<Decoded, { text: string }>(async ({ input }) => decodeAnswer(input.text)),
+      decode: fromPromise<Decoded, { text: string }>(async ({ input }) => decodeAnswer(input.text, options.warn)),
     },
     /** For `ackerMachine.provide({ actors })`. */
     acker: {
       sendAcks: fromPromise<AckOutcome, AckRequest>(({ input, signal }) => sendAcks(acks, accessKey, input, signal)),
+      tellUnenrolled: fromPromise<AuditOutcome, AuditRequest>(async ({ input, signal }) => {
+        const { host, agentId, reason, at } = input;
+        const body = JSON.stringify({ reason, timestamp: new Date(at).toISOString() });
+        const answer = await acks.exchange(
+          { host, path: PATH.auditUnenroll(agentId), key: accessKey, body, gzip: false, timeoutMs: SHORT_TIMEOUT_MS },
+          signal,
+        );
+        if (answer.kind !== 'answer') return answer;
+        return answer.status === 200 ? { kind: 'taken', at: answer.at } : failureOfAnswer(answer, nameOf(host));
+      }),
     },
     /** Ends what is open; resolves when the connections have closed. */
     close: async (): Promise<void> => {
@@ -231,12 +243,17 @@ function isIdle(text: string): boolean {
   return text.trim() === IDLE_CHECKIN_BODY;
 }
 
+/** Outputs whose key Fleet makes and rotates; it is sent once, to the agent it is for. */
+const OUTPUTS_WITH_KEYS = new Set(['elasticsearch', 'remote_elasticsearch']);
+
 function sendsToElasticsearch(text: string): boolean {
   try {
     const policy = parseJson(text);
     const outputs = isObject(policy) ? getOwn(policy, 'outputs') : undefined;
     if (!isObject(outputs)) return false;
-    return Object.values(outputs).some((output) => isObject(output) && getOwn(output, 'type') === 'elasticsearch');
+    return Object.values(outputs).some(
+      (output) => isObject(output) && OUTPUTS_WITH_KEYS.has(String(getOwn(output, 'type'))),
+    );
   } catch {
     // What cannot be read is treated as the careful case.
     return true;

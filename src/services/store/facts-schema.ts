@@ -59,6 +59,7 @@ export const factsSchema = z.object({
       policy: z.object(policyRef).nullable(),
     }),
   ),
+  refusedAcks: z.array(z.object({ actionId: text, actionType: text, reason: text, at: time })).default([]),
   intents: z.object({ logLevel: z.enum(['trace', 'debug', 'info', 'warning', 'error']).nullable() }),
   starts: z.array(
     z.object({
@@ -80,6 +81,11 @@ export const factsSchema = z.object({
   safeMode: z.object({ reason: text, since: time, until: z.object(deadline) }).nullable(),
   safeModeTimes: count,
   unenrolled: z.object({ at: time, reason: text }).nullable(),
+  audit: z
+    .object({ reason: z.enum(['uninstall']), tries: count })
+    .nullable()
+    .default(null),
+  everythingAskedAt: time.nullable().default(null),
 });
 
 // A field of Facts that the schema forgets would be lost at the next start, so the two must be the same type, both ways.

@@ -19,6 +19,26 @@ afterEach(async () => {
 const send = (acks = [owed('policy:web:3'), owed('b', { error: 'it broke', message: '' })]) =>
   runPort(fleet.acker.sendAcks, { agentId: 'agent-1', host: server.url, acks });
 
+describe('telling Fleet that this agent has left it', () => {
+  const input = { agentId: 'agent-1', host: '', reason: 'uninstall', at: Date.UTC(2026, 0, 1) };
+  const tell = () => runPort(fleet.acker.tellUnenrolled, { ...input, host: server.url });
+
+  it('says the reason and when it left, with the key of the agent', async () => {
+    server.handle((response) => response.writeHead(200).end());
+    expect(await tell()).toMatchObject({ kind: 'taken' });
+    expect(server.asked[0]).toMatchObject({
+      path: '/api/fleet/agents/agent-1/audit/unenroll',
+      headers: { authorization: 'ApiKey a2V5OnNlY3JldA==' },
+      body: { reason: 'uninstall', timestamp: '2026-01-01T00:00:00.000Z' },
+    });
+  });
+
+  it('fails with what the server says', async () => {
+    server.handle((response) => json(response, 409, { statusCode: 409, error: 'ErrAuditReasonConflict' }));
+    expect(await tell()).toMatchObject({ status: 409, byFleet: true });
+  });
+});
+
 describe('sending acks', () => {
   it('sends one event an ack, plain, with the error only where there is one', async () => {
     server.handle((response) => json(response, 200, { action: 'acks', items: [{ status: 200 }, { status: 200 }] }));
