@@ -126,6 +126,12 @@ describe('the source', () => {
     expect(unused).toEqual([]);
   });
 
+  it('loads the HTTP client with the first exchange, never with the program: nothing of it before the replay (P2)', () => {
+    const early = sources.filter((one) => one.imports.some(({ from, typesOnly }) => from === 'undici' && !typesOnly));
+    expect(paths(early)).toEqual([]);
+    expect(sources.filter((one) => one.text.includes("await import('undici')"))).toHaveLength(1);
+  });
+
   it('has no drawer for everything', () => {
     expect(tree.filter((path) => /(^|\/)(utils?|helpers?|misc|common)(\/|\.ts$)/.test(path))).toEqual([]);
   });

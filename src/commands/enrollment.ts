@@ -9,6 +9,7 @@ import { absolutePem, checkPem } from '../services/fleet/pem.ts';
 import { enrollPorts } from '../services/fleet/ports.ts';
 import { systemClock } from '../services/host/clock.ts';
 import { hostFacts, machineId } from '../services/host/host.ts';
+import { watchForSleep } from '../services/host/sleep.ts';
 import type { EncryptionSettings } from '../services/settings/settings.ts';
 import { withIdentity } from '../services/settings/with-identity.ts';
 import { nodeFiles } from '../services/store/files.ts';
@@ -96,6 +97,7 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
       },
     },
   );
+  const stopWatching = watchForSleep({ clock: systemClock, onWake: () => actor.send({ type: 'host.woke' }) });
   actor.on('enrollment.delayed', ({ problem, delayMs }) => request.onDelayed(problem, delayMs));
   const interrupted = new Promise<never>((_, reject) => {
     request.signal.addEventListener(
@@ -114,6 +116,7 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
     await beginRecord(home, output.agentId, settings.encryption);
     return output.agentId;
   } finally {
+    stopWatching();
     actor.stop();
     await ports.close();
   }

@@ -7,6 +7,7 @@ import { fetchListing, requestSend } from '../fleet-server/admin-client.ts';
 import type { Log } from '../fleet-server/log.ts';
 import { createFleetServer, type FleetServer } from '../fleet-server/server.ts';
 import type { AgentView, PairView, PolicyView } from '../fleet-server/views.ts';
+import { ACTION_TYPES } from '../wire/fleet.ts';
 
 interface StateOptions {
   readonly state?: string;
@@ -48,10 +49,7 @@ export function fleetCommand(): Command {
     .command('send')
     .description('send an action to an agent')
     .argument('<agent>', 'agent id, the beginning of it, or its host name')
-    .argument(
-      '<action>',
-      'SETTINGS, UNENROLL, CANCEL, POLICY_REASSIGN, … or FORCE_UNENROLL (shuts the agent out at once)',
-    )
+    .argument('<action>', `${ACTION_TYPES.join(', ')}, or FORCE_UNENROLL (shuts the agent out at once)`)
     .argument('[json]', 'data of the action, such as \'{"log_level":"debug"}\'')
     .option('--input-type <type>', 'input that an INPUT_ACTION is for')
     .option('--state <dir>', STATE_HELP)

@@ -3,10 +3,10 @@ import type { z } from 'zod';
 import { type acksRequestSchema, parsePolicyActionId } from '../wire/fleet.ts';
 import { crashCause } from './checkin.ts';
 import { agentName, assignedPolicy, type Core } from './core.ts';
-import type { StoredAction, StoredAgent } from './state.ts';
+import type { PolicyPair, StoredAction, StoredAgent } from './state.ts';
 
 type AcksBody = z.output<typeof acksRequestSchema>;
-type AckEvent = AcksBody['events'][number];
+type AckEvent = NonNullable<AcksBody['events'][number]>;
 
 interface Item {
   readonly status: number;
@@ -24,7 +24,8 @@ export async function acks(core: Core, agent: StoredAgent, body: AcksBody): Prom
   return { status, text: JSON.stringify({ action: 'acks', ...errors, ...(items.length > 0 ? { items } : {}) }) };
 }
 
-function judge(core: Core, agent: StoredAgent, event: AckEvent): Item {
+function judge(core: Core, agent: StoredAgent, event: AckEvent | null): Item {
+  if (event === null) return { status: 400, message: 'Bad Request' };
   if (event.agent_id !== '' && event.agent_id !== agent.id) return { status: 400, message: 'Bad Request' };
   if (event.action_id.startsWith('policy:')) {
     ackPolicy(core, agent, event);
@@ -54,7 +55,11 @@ function ackPolicy(core: Core, agent: StoredAgent, event: AckEvent): void {
   const latest = assignedPolicy(core, agent)?.revision ?? 0;
   // A late ack of an older revision says nothing new, unless this server itself has gone back.
   if (policy.revision < acked && acked <= latest) return;
-  if (policy.revision === acked) {
+  // An ack of what was handed out since the last one answers that, whyever it was asked for: it says nothing of a restart.
+  const answersDelivery = isOf(agent.delivered, policy) && (agent.delivered?.at ?? 0) > (agent.acked?.at ?? 0);
+  if (policy.revision === acked && answersDelivery) {
+    log('debug', `agent ${agentName(agent)} acked ${name}, which it was sent again`);
+  } else if (policy.revision === acked) {
     agent.reAcks += 1;
     agent.lastReAck = { ...policy, at };
     const cause = crashCause(agent);
@@ -68,6 +73,10 @@ function ackPolicy(core: Core, agent: StoredAgent, event: AckEvent): void {
   const recorded = agent.record?.id === policy.id ? agent.record.revision : 0;
   if (policy.revision > recorded) agent.record = policy;
   ledger.changed();
+}
+
+function isOf(one: PolicyPair | null, other: PolicyPair): boolean {
+  return one !== null && one.id === other.id && one.revision === other.revision;
 }
 
 function ackAction(core: Core, agent: StoredAgent, action: StoredAction, event: AckEvent): void {

@@ -2,7 +2,7 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
 import { HoldfastError } from '../errors.ts';
-import { HEADER } from '../wire/fleet.ts';
+import { ACTION_TYPES, HEADER } from '../wire/fleet.ts';
 import { type SendOptions, type Sent, sendAction } from './actions.ts';
 import type { Core } from './core.ts';
 import { Fault } from './fault.ts';
@@ -32,6 +32,8 @@ const sendRequestSchema = z.object({
   data: z.string().optional(),
   input_type: z.string().optional(),
 });
+/** `POLICY_CHANGE` is refused further on, with what to do instead. */
+const SENDABLE: readonly string[] = [...ACTION_TYPES, 'FORCE_UNENROLL', 'POLICY_CHANGE'];
 export type SendRequest = z.input<typeof sendRequestSchema>;
 
 export function listing(core: Core, policies: Policies): Listing {
@@ -56,6 +58,12 @@ export function adminApi(core: Core, policies: Policies): Hono<HttpEnv> {
   app.get('/agents', (c) => c.json(listing(core, policies)));
   app.post('/actions', async (c) => {
     const { agent, type, data, input_type } = await readJson(c, sendRequestSchema, { wireBytes: BODY_LIMIT_BYTES });
+    if (!SENDABLE.includes(type)) {
+      throw new HoldfastError(
+        'USAGE',
+        `no agent is ever sent an action of type ${type}; there are ${SENDABLE.join(', ')}`,
+      );
+    }
     const options: SendOptions = {
       ...(data === undefined ? {} : { data }),
       ...(input_type === undefined ? {} : { inputType: input_type }),

@@ -38,13 +38,35 @@ export async function readJson<T extends z.ZodType>(
   const bytes = await readBody(c, limits);
   let value: unknown;
   try {
-    value = JSON.parse(bytes.toString('utf8'));
+    value = parseFirst(bytes.toString('utf8'));
   } catch (error) {
     throw badRequest(error instanceof Error ? error.message : String(error));
   }
   const parsed = schema.safeParse(value);
   if (!parsed.success) throw badRequest(describeIssues(parsed.error));
   return parsed.data;
+}
+
+/** The first JSON value of a body, as a stock Fleet Server reads it: what follows is not looked at. */
+function parseFirst(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const end = endOfFirst(text);
+    if (end === null) throw error;
+    return JSON.parse(text.slice(0, end));
+  }
+}
+
+/** Where the object or array that a text begins with ends; null: nowhere before the end of the text. */
+function endOfFirst(text: string): number | null {
+  let depth = 0;
+  for (const match of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]]/gs)) {
+    if (match[0] === '{' || match[0] === '[') depth += 1;
+    if (match[0] === '}' || match[0] === ']') depth -= 1;
+    if (depth === 0) return /^\s*[{[]/.test(text) ? match.index + 1 : null;
+  }
+  return null;
 }
 
 async function readBody(c: HttpContext, limits: BodyLimits): Promise<Buffer> {

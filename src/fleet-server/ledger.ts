@@ -3,14 +3,29 @@
  * together, and an answer that depends on a change waits for `durable()` first.
  */
 import { join } from 'node:path';
+import { z } from 'zod';
 import { HoldfastError } from '../errors.ts';
 import { ensureDirectory, readFileIfThere, replaceFile } from '../services/durable-file.ts';
+import { describeIssues } from '../wire/fleet.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 import { readState, type ServerState, writeState } from './state.ts';
 
 /** How long what may be forgotten (last seen, status) waits to be written. */
 const LAZY_WRITE_MS = 1000;
+
+/** What is not the state of a server is left as it is: written over, its agents would be nobody's. */
+function readable(text: string): ServerState {
+  try {
+    return readState(text);
+  } catch (error) {
+    const why = error instanceof z.ZodError ? describeIssues(error) : error instanceof Error ? error.message : error;
+    throw new Error(
+      `it is not the state of a Fleet server (${why}); put a copy back, or move it away to begin anew, after which agents must enroll again`,
+      { cause: error },
+    );
+  }
+}
 
 export class Ledger {
   readonly state: ServerState;
@@ -38,7 +53,7 @@ export class Ledger {
     try {
       await ensureDirectory(directory);
       const content = await readFileIfThere(path);
-      const ledger = new Ledger(path, content === null ? initial() : readState(content.toString('utf8')), clock, log);
+      const ledger = new Ledger(path, content === null ? initial() : readable(content.toString('utf8')), clock, log);
       if (content === null) ledger.changed();
       await ledger.durable();
       return ledger;

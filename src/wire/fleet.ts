@@ -273,6 +273,19 @@ export const IDLE_CHECKIN_BODY = '{"ack_token":"","action":"checkin"}';
 
 // ---- policies as actions ------------------------------------------------------------------------------------------------------
 
+/** What a Fleet Server delivers beside policies; any other type never leaves it. */
+export const ACTION_TYPES = [
+  'CANCEL',
+  'INPUT_ACTION',
+  'MIGRATE',
+  'POLICY_REASSIGN',
+  'PRIVILEGE_LEVEL_CHANGE',
+  'REQUEST_DIAGNOSTICS',
+  'SETTINGS',
+  'UNENROLL',
+  'UPGRADE',
+] as const;
+
 export const policyReassignDataSchema = z.object({ policy_id: z.string() });
 export const cancelDataSchema = z.object({ target_id: z.string().min(1) });
 
@@ -314,12 +327,15 @@ const ackEventSchema = z.object({
 export type AckEvent = z.input<typeof ackEventSchema>;
 
 export const acksRequestSchema = z.object({
+  /** Null: an event that cannot be read. It is refused by itself, since it must not cost the others their ack. */
   events: z
-    .array(ackEventSchema)
+    .array(ackEventSchema.nullable().catch(null))
     .nullish()
     .transform((value) => value ?? []),
 });
-export type AcksRequest = z.input<typeof acksRequestSchema>;
+export interface AcksRequest {
+  readonly events: readonly AckEvent[];
+}
 
 const acksResponseSchema = z.object({
   action: z.literal('acks'),

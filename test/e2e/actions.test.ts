@@ -191,6 +191,12 @@ describe('UNENROLL', () => {
     const said = await one.agent.run('unenroll');
     expect(said).toMatchObject({ code: 0 });
     await one.agent.status(unenrolled, 'is unenrolled');
+    await one.fleet.until(
+      ({ warnings }) => warnings.includes('says it was removed: uninstall'),
+      'was told that the agent has left it',
+    );
+    const audits = one.fleet.requests.filter(({ path }) => path.endsWith('/audit/unenroll'));
+    expect(audits).toHaveLength(1);
     await one.event(COMPONENT, (line) => line.startsWith('stopped'), 'stopped');
     expect(componentsOf(one.home)).toEqual([]);
   });

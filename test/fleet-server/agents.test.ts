@@ -104,6 +104,20 @@ describe('what is known of an agent', () => {
     local_metadata: { host: { hostname: 'alpha' }, holdfast: { start, previous, crashes, ...rest } },
   });
 
+  test('an ack of a policy that was sent again, since the agent asked for everything, is no restart', async () => {
+    const { server } = await startServer();
+    const agent = await enroll(server.url);
+    await agent.checkin(holds('', 0));
+    await agent.ack({ action_id: 'policy:web:1' });
+    for (let n = 0; n < 2; n++) {
+      await agent.checkin(holds('', 0));
+      await agent.ack({ action_id: 'policy:web:1' });
+    }
+    expect(server.agents()[0]).toMatchObject({ re_acks: 0, warnings: [] });
+    await agent.ack({ action_id: 'policy:web:1' });
+    expect(server.agents()[0]).toMatchObject({ re_acks: 1 });
+  });
+
   test('a restart after a crash is a warning with the re-ack, in the log and in the listing, until a start in order', async () => {
     const { server, logged } = await startServer();
     const agent = await enroll(server.url);
@@ -250,13 +264,25 @@ describe('the commands', () => {
     expect((await agent.checkin()).status).toBe(401);
   });
 
+  test('`send` refuses a type that no Fleet Server delivers, and names those there are', async () => {
+    const { server, stateDir } = await startServer();
+    await enroll(server.url, 'T', { id: 'me' });
+    await expect(run('send', 'me', 'setings', '--state', stateDir)).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringMatching(/of type SETINGS; there are CANCEL, .*SETTINGS, UNENROLL, .*FORCE_UNENROLL/),
+    });
+    await expect(run('send', 'me', 'POLICY_CHANGE', '--state', stateDir)).rejects.toMatchObject({
+      message: expect.stringContaining('by saving its file'),
+    });
+  });
+
   test('what is wrong has a code: no server, an unknown agent, no JSON, no policies', async () => {
     const { server, stateDir } = await startServer();
     await enroll(server.url, 'T', { id: 'me' });
     await expect(run('send', 'nobody', 'SETTINGS', '--state', stateDir)).rejects.toMatchObject({
       code: 'SERVER_REFUSED',
     });
-    await expect(run('send', 'me', 'X', '{', '--state', stateDir)).rejects.toMatchObject({
+    await expect(run('send', 'me', 'SETTINGS', '{', '--state', stateDir)).rejects.toMatchObject({
       code: 'USAGE',
       exitCode: 2,
     });

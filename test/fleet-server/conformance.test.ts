@@ -268,6 +268,19 @@ describe('acks', () => {
     });
   });
 
+  test('an event that cannot be read is refused by itself, and what follows the body is not looked at', async () => {
+    const { server } = await startServer();
+    const agent = await enroll(server.url);
+    const events = [{ action_id: 'policy:web:1', message: 5 }, 'what', { action_id: 'policy:web:1' }];
+    const answer = await post(
+      `${server.url}${PATH.acks(agent.id)}`,
+      agent.key,
+      `${JSON.stringify({ events })}\n{"more"`,
+    );
+    expect(answer.json.items.map(({ status }: { status: number }) => status)).toEqual([400, 400, 200]);
+    expect(server.agents()[0]).toMatchObject({ policy: { acked: { revision: 1 } } });
+  });
+
   test('repeated acks are taken again, empty ones too, and the action of another agent is unknown', async () => {
     const { server } = await startServer();
     const [agent, other] = [await enroll(server.url), await enroll(server.url)];

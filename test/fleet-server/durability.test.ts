@@ -115,9 +115,16 @@ describe('the state directory', () => {
     await writeFile(join(stateDir, 'fleet-server.json'), '{"format":1');
     await expect(startServer({ web: '{}' }, { stateDir })).rejects.toMatchObject({
       code: 'SERVER_STATE',
-      message: expect.stringContaining('fleet-server.json'),
+      message: expect.stringMatching(
+        /fleet-server\.json: it is not the state of a Fleet server \(.+\); put a copy back/,
+      ),
     });
     expect(await readFile(join(stateDir, 'fleet-server.json'), 'utf8')).toBe('{"format":1');
+    await writeFile(join(stateDir, 'fleet-server.json'), '{"format":1}');
+    // One line, not the validator's own listing.
+    await expect(startServer({ web: '{}' }, { stateDir })).rejects.toMatchObject({
+      message: expect.stringMatching(/^[^\n]*\(enrollmentSecret: [^\n]*\)[^\n]*enroll again$/),
+    });
   });
 
   test('no agent has its key in it', async () => {
