@@ -1,5 +1,5 @@
 /** The composition root: assembles the machines and the services through which they reach the world, and decides nothing. */
-import { type AnyActorRef, createActor, fromPromise, type InspectionEvent } from 'xstate';
+import { type AnyActorRef, createActor, fromPromise, type InspectionEvent, type SnapshotFrom } from 'xstate';
 import { asProblem, type Problem } from './errors.ts';
 import { ackerMachine } from './machines/acker.ts';
 import { agentMachine } from './machines/agent.ts';
@@ -15,6 +15,7 @@ import { buildReport } from './machines/report.ts';
 import { advance, type Rules } from './machines/rules.ts';
 import { type StoreRequest, storeMachine } from './machines/store.ts';
 import type { AgentEvent } from './machines/system.ts';
+import { type StepShown, stepsShown } from './machines/verdict.ts';
 import type { Rendering } from './policy/component.ts';
 import { agentInspection, policyForPeople } from './services/control/agent-inspection.ts';
 import { agentStatus } from './services/control/agent-status.ts';
@@ -128,6 +129,7 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
   });
 
   const listeners = new Set<() => void>();
+  let rest: { readonly state: string; readonly until: number | null } = { state: '', until: null };
   const actor = createActor(machine, {
     systemId: 'agent',
     input: inputOf(settings, identity, bootId, world.seed()),
@@ -135,6 +137,10 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
     inspect: (event) => {
       inspect?.(event);
       trace(event, log);
+      const link = linkIn(event);
+      if (link !== null && link.state !== rest.state) {
+        rest = { state: link.state, until: link.restsMs === null ? null : world.clock.wallMs() + link.restsMs };
+      }
       if (event.type === '@xstate.snapshot') for (const listener of listeners) listener();
     },
   });
@@ -185,6 +191,8 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
       return agentStatus({
         snapshot,
         report: buildReport(snapshot.context),
+        plan: planIn(snapshot.children.components?.getSnapshot()),
+        nextCheckinAt: snapshot.children.gateway === undefined ? null : rest.until,
         version,
         pid: world.pid,
         uptimeMs: world.clock.monotonicMs() - startedAt,
@@ -202,6 +210,23 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
       return () => listeners.delete(listener);
     },
   };
+}
+
+/** The plan of the components, as their chart stands. */
+function planIn(snapshot: SnapshotFrom<typeof componentsMachine> | undefined): StepShown[] {
+  if (snapshot === undefined) return [];
+  const { value } = snapshot;
+  return stepsShown(snapshot.context, typeof value === 'string' ? value : (Object.keys(value)[0] ?? ''));
+}
+
+/** States of the gateway in which Fleet is not asked until the chosen delay is over. */
+const RESTS: readonly unknown[] = ['slowed', 'resting', 'damped', 'backingOff', 'unauthorised'];
+
+/** The state of the link when this is a step of it, and how long it rests there. */
+function linkIn(event: InspectionEvent): { readonly state: string; readonly restsMs: number | null } | null {
+  if (event.type !== '@xstate.snapshot' || (event.actorRef as AnyActorRef).id !== 'gateway') return null;
+  const { value, context } = event.snapshot as unknown as SnapshotFrom<typeof gatewayMachine>;
+  return { state: JSON.stringify(value), restsMs: RESTS.includes(value) ? context.delayMs : null };
 }
 
 /** Several requests, one commit: each is applied to what the ones before it made true. */

@@ -10,10 +10,19 @@ export function convergence(status: Status, nowMs: number): Convergence {
   if (why === null) {
     const { running } = status.policy;
     const what = running === null ? 'nothing' : named(running);
-    return { converged: true, sentence: `Converged: ${what} runs, is held, and Fleet knows.`, step: null };
+    const sentence = `Converged: ${what} runs, is held, and Fleet knows.${unwell(status)}`;
+    return { converged: true, sentence, step: null };
   }
-  const awaited = status.awaiting ? ` Awaited: step ${status.awaiting}.` : '';
-  return { converged: false, sentence: `${why}${awaited}`, step };
+  const awaited = status.awaiting ? ` Awaited: step ${withoutEnd(status.awaiting)}.` : '';
+  return { converged: false, sentence: `${why}${awaited}${asked(status, nowMs)}`, step };
+}
+
+/** Whatever Fleet has to say comes with its next answer. */
+function asked({ fleet, state }: Status, nowMs: number): string {
+  if (state !== 'running' || fleet.next_checkin == null) return '';
+  const when = until(fleet.next_checkin, nowMs);
+  if (fleet.state === 'damped') return ` Its answers bring nothing new, so Fleet is asked next ${when}.`;
+  return fleet.state === 'connected' ? '' : ` Fleet is tried next ${when}.`;
 }
 
 function obstacle(status: Status, nowMs: number): string | null {
@@ -38,7 +47,7 @@ function obstacle(status: Status, nowMs: number): string | null {
     default:
   }
   if (store.failing !== null) return `The disk takes no writes, so nothing can be promised: ${store.failing}.`;
-  return onTheWay(status) ?? atOdds(status, nowMs) ?? unwell(status);
+  return onTheWay(status) ?? atOdds(status, nowMs) ?? replayed(status);
 }
 
 /** A policy is in flight. */
@@ -89,11 +98,17 @@ function atOdds({ policy, fleet, actions }: Status, nowMs: number): string | nul
   return null;
 }
 
-function unwell({ components }: Status): string | null {
-  const first = components.find(({ state }) => state !== 'healthy' && state !== 'stopped');
-  return first === undefined
-    ? null
-    : `The policy is in place, but ${first.id} is ${first.state}: ${withoutEnd(first.message)}.`;
+/** Last good is brought up again beside the link; that it works is not seen yet. */
+function replayed({ awaiting, policy }: Status): string | null {
+  return awaiting && policy.running !== null ? `${named(policy.running)} is brought up again.` : null;
+}
+
+/** Health is no matter of convergence: what Fleet assigned is in place, and this is how it does (P12). */
+function unwell({ components }: Status): string {
+  const [first, ...others] = components.filter(({ state }) => state !== 'healthy' && state !== 'stopped');
+  if (first === undefined) return '';
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  return ` Its health: ${first.id} is ${first.state}${more}: ${withoutEnd(first.message)}.`;
 }
 
 const NOTHING = { id: 'no policy', revision: 0 };

@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import { EXIT, HoldfastError } from '../errors.ts';
 import { controlClient } from '../services/control/client.ts';
 import { instant } from '../services/control/facts-status.ts';
-import { momentInWords, readRecordings } from '../services/inspector/recordings.ts';
+import { lastWords, momentInWords, readRecordings } from '../services/inspector/recordings.ts';
 import type { LoadOptions } from '../services/settings/load.ts';
 import { INSPECTION_PARTS, type Inspection, type InspectionPart } from '../wire/control.ts';
 import { inspectFromDisk } from './from-disk.ts';
@@ -36,7 +36,9 @@ const MOMENTS = 20;
 
 /** The starts, each with the last steps that it recorded before its end; the oldest starts have none left. */
 function withLastMoments(starts: Inspection['starts'], home: string): Record<string, unknown>[] {
-  const recordings = new Map(readRecordings(home, MOMENTS).map((one) => [one.start, one.moments]));
+  const recordings = new Map(
+    readRecordings(home, Number.POSITIVE_INFINITY).map((one) => [one.start, lastWords(one, MOMENTS)]),
+  );
   return starts.map((start) => {
     const moments = recordings.get(Number(start.number)) ?? [];
     return { ...start, last_moments: moments.map((one) => `${instant(one.at)} ${momentInWords(one)}`) };

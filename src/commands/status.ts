@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { EXIT, HoldfastError } from '../errors.ts';
 import { controlClient } from '../services/control/client.ts';
-import { momentInWords, readRecordings } from '../services/inspector/recordings.ts';
+import { lastWords, momentInWords, readRecordings } from '../services/inspector/recordings.ts';
 import type { LoadOptions } from '../services/settings/load.ts';
 import type { Status } from '../wire/control.ts';
 import { statusFromDisk } from './from-disk.ts';
@@ -15,6 +15,8 @@ import { type Moment, watchText } from './watch-text.ts';
 const LOOK_EVERY_MS = 1_000;
 /** Last events that a watch shows; a small terminal has room for them. */
 const MOMENTS = 6;
+/** Steps that are looked through for them: most of what an agent at rest does is health probes. */
+const MOMENTS_READ = 2_000;
 
 export function statusCommand(surroundings: Surroundings, exit: (code: number) => void): Command {
   return new Command('status')
@@ -96,8 +98,11 @@ async function watch(sources: LoadOptions, json: boolean, surroundings: Surround
 
 /** The last steps that the newest start has recorded. */
 function lastMoments(home: string): Moment[] {
-  const [newest] = readRecordings(home, MOMENTS);
-  return (newest?.moments ?? []).map((one) => ({ at: one.at, words: momentInWords(one) }));
+  const [newest] = readRecordings(home, MOMENTS_READ);
+  return (newest === undefined ? [] : lastWords(newest, MOMENTS)).map((one) => ({
+    at: one.at,
+    words: momentInWords(one),
+  }));
 }
 
 /** Screen rows that a text takes, with its long lines folded. */

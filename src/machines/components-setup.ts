@@ -196,7 +196,7 @@ export const componentsSetup = setup({
     }),
     show: enqueueActions(({ context, enqueue }) => {
       const components = shownIn(context.running, context.problems);
-      const awaiting = awaitedIn(context.steps, context.running);
+      const awaiting = awaitedIn(context);
       const told = JSON.stringify([components, awaiting]);
       if (told === context.told) return;
       enqueue.assign({ told });

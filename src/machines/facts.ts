@@ -151,8 +151,8 @@ export interface Facts {
   readonly passedOver: (Deadline & { readonly times: number }) | null;
   readonly candidate: Candidate | null;
   readonly rejected: readonly Rejection[];
-  /** The policy that was received last, whatever became of it. */
-  readonly received: (PolicyRef & { readonly at: number }) | null;
+  /** The policy that was received last, whatever became of it. `since`: when it first came; a repetition does not move it, as it does `at`. */
+  readonly received: (PolicyRef & { readonly at: number; readonly since?: number | undefined }) | null;
   /** The policy Fleet has our ack for, by its verdict. */
   readonly acked: (PolicyRef & { readonly at: number }) | null;
   readonly journal: readonly JournalEntry[];

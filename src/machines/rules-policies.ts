@@ -21,7 +21,8 @@ export function knownPolicies(facts: Facts): readonly string[] {
 
 export function policyDelivered(before: Facts, policy: PolicyBody, now: number, rules: Rules): Facts {
   const ref = policyRef(policy);
-  const facts: Facts = { ...before, received: { ...ref, at: now } };
+  const again = before.received?.hash === policy.hash ? before.received : null;
+  const facts: Facts = { ...before, received: { ...ref, at: now, since: again?.since ?? again?.at ?? now } };
   const lastGood = facts.generations[0];
   if (facts.candidate?.hash === policy.hash) {
     return { ...facts, candidate: { ...facts.candidate, ...ref } };

@@ -159,16 +159,61 @@ export function shownIn(
   return [...shown, ...troubled.filter(({ id }) => !taken.has(id))].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** The step that is awaited and why, or null when none is. */
-export function awaitedIn(steps: readonly Step[], running: Readonly<Record<string, Running>>): string | null {
-  for (const step of steps) {
-    if (step.kind === 'keep') continue;
-    const report = running[step.component]?.report;
-    if (step.kind === 'stop' ? report !== undefined : report !== undefined && report.state !== 'healthy') {
-      return `${step.id}: ${report?.message}`;
-    }
-  }
-  return null;
+/** A plan that is being carried out, or was last. */
+export interface PlanInHand extends Pick<Trial, 'running' | 'touched'> {
+  readonly steps: readonly Step[];
+  readonly stableForMs: number;
+  readonly refusal: unknown;
+}
+
+/** The step that is awaited and for what (its end, readiness, health, or that it stays so), or null when none is. */
+export function awaitedIn(plan: PlanInHand): string | null {
+  if (plan.refusal !== null) return null;
+  const [first] = plan.steps.flatMap((step) => {
+    const waits = waitsFor(step, plan);
+    return waits === null ? [] : [`${step.id}: ${waits}`];
+  });
+  if (first !== undefined) return first;
+  // What failed is not waited for: it refuses the policy, or is named when it is confirmed without it.
+  const last = plan.steps.find(({ component }) => plan.touched.includes(component));
+  return last === undefined ? null : `${last.id}: ${staying(plan)}`;
+}
+
+/** Null: it is done, or there was nothing to do. */
+function waitsFor({ kind, component }: Step, { running, touched }: PlanInHand): string | null {
+  const report = running[component]?.report;
+  if (report === undefined || kind === 'keep') return null;
+  if (kind === 'stop') return report.message;
+  return touched.includes(component) && report.state !== 'healthy' ? report.message : null;
+}
+
+function staying({ stableForMs }: PlanInHand): string {
+  return `healthy, and has to stay so for ${stableForMs / 1000} s (policy.apply.stable_for)`;
+}
+
+/** A step as people are shown it. */
+export interface StepShown {
+  readonly id: string;
+  readonly state: 'ahead' | 'awaited' | 'done' | 'refused';
+  /** What is waited for, or what came of it. */
+  readonly note: string;
+}
+
+/** The plan step by step; `phase` is the state of the components' chart. */
+export function stepsShown(plan: PlanInHand, phase: string): StepShown[] {
+  return plan.steps.map((step) => {
+    const { id, kind, component } = step;
+    const report = plan.running[component]?.report;
+    const waits = waitsFor(step, plan);
+    if (kind === 'keep') return { id, state: 'done', note: 'unchanged, and not touched' };
+    if (phase === 'planning') return { id, state: 'ahead', note: 'nothing is touched before every check has passed' };
+    if (phase === 'refused') return { id, state: 'refused', note: report?.refusal?.reason ?? report?.message ?? '' };
+    if (waits !== null) return { id, state: 'awaited', note: waits };
+    if (kind === 'stop') return { id, state: 'done', note: 'gone' };
+    if (phase === 'changing') return { id, state: 'ahead', note: 'what is not wanted any more ends first' };
+    if (plan.touched.includes(component)) return { id, state: 'awaited', note: staying(plan) };
+    return { id, state: 'done', note: report === undefined ? '' : `${report.state}: ${report.message}` };
+  });
 }
 
 export function bounded(text: string): string {

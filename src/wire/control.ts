@@ -84,6 +84,11 @@ export const statusSchema = z.object({
   message: z.string(),
   /** The plan's step that is awaited, and why: `<step id>: <message>`. */
   awaiting: z.string().nullish(),
+  /** The plan that is carried out, or was last, by step ids (`reload nginx-default-web`). */
+  plan: z
+    .array(z.object({ id: z.string(), state: z.enum(['ahead', 'awaited', 'done', 'refused']), note: z.string() }))
+    .readonly()
+    .nullish(),
   start: z.object({
     number: z.number(),
     previous: z.string(),
@@ -97,6 +102,8 @@ export const statusSchema = z.object({
     message: z.string(),
     host: z.string().nullable(),
     last_checkin: instant.nullable(),
+    /** When it is asked next; absent or null: it is being asked, or never will be. */
+    next_checkin: instant.nullish(),
   }),
   policy: z.object({
     received: policyStatusSchema.nullable(),

@@ -125,6 +125,10 @@ export interface RecordedMoment {
   readonly at: number;
   readonly actor: string;
   readonly event: string;
+  /** Who sent the event; absent: from outside, or not known. */
+  readonly from?: string;
+  /** This step came again so often since it was written last, as health probes do; absent: it stands for itself. */
+  readonly times?: number;
   readonly transitions: readonly string[];
   readonly states: readonly string[];
 }
@@ -136,6 +140,8 @@ export interface Recording {
   readonly pid: number;
   /** Oldest first. */
   readonly moments: readonly RecordedMoment[];
+  /** By the names of its actors: where each was at the oldest moment that is kept. */
+  readonly before: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface ChartIndex {

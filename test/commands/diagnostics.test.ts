@@ -166,6 +166,7 @@ test('a home that was lived on is told of in every part, and none of its secrets
     'store/objects.json',
     'store/quarantine.json',
     'store/slots.json',
+    'transitions/start-7.ndjson',
     'transitions/start-7.txt',
     'versions.json',
   ]);

@@ -62,8 +62,30 @@ describe('an agent', () => {
     );
   });
 
-  test('whose component is unwell is told apart from one that has another policy', () => {
-    const components = [{ ...aStatus().components[0], state: 'degraded', message: 'no answer' }] as never;
-    expect(why({ components }).sentence).toBe('The policy is in place, but nginx-default-web is degraded: no answer.');
+  test('whose component is unwell is converged, and its health is told beside that (P12)', () => {
+    const components = [{ ...aStatus().components[0], state: 'degraded', message: 'no answer.' }] as never;
+    expect(why({ components })).toEqual({
+      converged: true,
+      sentence:
+        'Converged: web:3 runs, is held, and Fleet knows. Its health: nginx-default-web is degraded: no answer.',
+      step: null,
+    });
+  });
+
+  test('that brings up again what it holds is not converged before the step has been seen to work', () => {
+    const awaiting = 'start nginx-default-web: healthy, and has to stay so for 5 s (policy.apply.stable_for)';
+    expect(why({ awaiting })).toEqual({
+      converged: false,
+      sentence:
+        'web:3 is brought up again. Awaited: step start nginx-default-web: healthy, and has to stay so for 5 s (policy.apply.stable_for).',
+      step: 'start nginx-default-web',
+    });
+  });
+
+  test('that is damped says when Fleet is asked next', () => {
+    const fleet = { state: 'damped', next_checkin: new Date(NOW + 40_000).toISOString() } as const;
+    expect(why({ fleet, path: { policy: 'ack' } }).sentence).toMatch(
+      /Its answers bring nothing new, so Fleet is asked next in 40 s\.$/,
+    );
   });
 });

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { homePaths } from '../../src/services/home.ts';
 import { FlightRecorder, RECORDING_HALF_BYTES, recordingFiles } from '../../src/services/inspector/flight-recorder.ts';
-import { momentInWords, readRecordings } from '../../src/services/inspector/recordings.ts';
-import { anAgent } from './machine.ts';
+import { lastWords, momentInWords, readRecordings } from '../../src/services/inspector/recordings.ts';
+import { aComponent, anAgent } from './machine.ts';
 
 let home: string;
 beforeEach(() => {
@@ -59,6 +59,40 @@ test('a recording is bounded, and keeps the newest', async () => {
     agent.getSnapshot().value === 'running' ? 'agent.running' : 'agent.resting',
   ]);
   expect(recorder.lost).toBe(0);
+});
+
+test('what comes again and again is a handful of lines with a count, and leaves the last words to what is worth them', async () => {
+  const recorder = new FlightRecorder(home);
+  const agent = anAgent(1, recorder.observe);
+  agent.send({ type: 'agent.go' });
+  const component = aComponent(recorder.observe);
+  for (let probe = 0; probe < 2_000; probe += 1) component.send({ type: 'probe' });
+  agent.send({ type: 'agent.go' });
+  await recorder.settled();
+  const [recording] = readRecordings(home, 100_000);
+  expect(recording?.moments.length).toBeLessThan(40);
+  const counted = recording?.moments.reduce((sum, { times }) => sum + (times ?? 1), 0) ?? 0;
+  expect(counted).toBeGreaterThan(1_000);
+  expect(recording && lastWords(recording, 2).map(momentInWords).at(-1)).toBe('agent: agent.go: running → resting');
+  // A step that was not seen for a while is worth a line again.
+  component.send({ type: 'fall' });
+  await recorder.settled();
+  expect(readRecordings(home, 1)[0]?.moments.map(momentInWords)).toEqual(['component: fall: component → fallen']);
+});
+
+test('a half that has lost what was before it still says where each actor was', async () => {
+  const recorder = new FlightRecorder(home);
+  const agent = anAgent(1, recorder.observe);
+  const component = aComponent(recorder.observe);
+  component.send({ type: 'probe' });
+  await recorder.settled();
+  for (let batch = 0; batch < 15; batch += 1) {
+    for (let step = 0; step < 200; step += 1) agent.send({ type: 'agent.go' });
+    await recorder.settled();
+  }
+  const [recording] = readRecordings(home, 100_000);
+  expect(recording?.moments.some(({ actor }) => actor === 'component')).toBe(false);
+  expect(recording?.before.component).toEqual(['component.probing']);
 });
 
 test('what a death has cut is left out, and the rest is read', async () => {

@@ -40,3 +40,14 @@ export function anAgent(start: number, inspect: (event: InspectionEvent) => void
   });
   return createActor(agent, { inspect }).start();
 }
+
+/** A machine that comes and goes between two states, until it falls. */
+export function aComponent(inspect: (event: InspectionEvent) => void) {
+  const component = setup({ types: { events: {} as { type: 'probe' } | { type: 'fall' } } }).createMachine({
+    id: 'component',
+    initial: 'resting',
+    on: { fall: '.fallen' },
+    states: { resting: { on: { probe: 'probing' } }, probing: { on: { probe: 'resting' } }, fallen: {} },
+  });
+  return createActor(component, { inspect }).start();
+}

@@ -4,6 +4,7 @@ import { HoldfastError } from '../../src/errors.ts';
 import { COMPONENT_TIMING, type ComponentReported } from '../../src/machines/component-setup.ts';
 import { componentsMachine } from '../../src/machines/components.ts';
 import { COMPONENTS_DEFAULTS, type ComponentsInput } from '../../src/machines/components-setup.ts';
+import { stepsShown } from '../../src/machines/verdict.ts';
 import type { ComponentProblem, Rendering, WantedComponent } from '../../src/policy/component.ts';
 import { startControlled } from '../support/paths.ts';
 import { rendering, wanted } from '../support/wanted.ts';
@@ -488,7 +489,28 @@ describe('what is shown', () => {
     desk.says(web2, 'reloading', { message: 'waiting for its output "reconfigured"' });
     expect(desk.heard('components.changed')).toHaveLength(before);
     desk.says(web2, 'healthy');
+    expect(desk.heard('components.changed').at(-1)).toMatchObject({
+      awaiting: 'reload web: healthy, and has to stay so for 5 s (policy.apply.stable_for)',
+    });
+    desk.clock.advance(STABLE);
     expect(desk.heard('components.changed').at(-1)).toMatchObject({ awaiting: null });
+  });
+
+  it('awaits nothing of a component that is unwell later on: that is its health', () => {
+    const desk = start();
+    desk.settled(web);
+    desk.says(web, 'degraded', { message: 'no answer' });
+    expect(desk.heard('components.changed').at(-1)).toMatchObject({ awaiting: null });
+  });
+
+  it('shows the plan by step ids: what is kept, awaited and done', () => {
+    const desk = start();
+    desk.settled(web);
+    const plan = (phase: string) => stepsShown(desk.snapshot().context, phase).map((it) => [it.id, it.state]);
+    expect(plan('settled')).toEqual([['start web', 'done']]);
+    desk.issue('fresh', rendering(web2));
+    expect(plan('confirming')).toEqual([['reload web', 'awaited']]);
+    expect(plan('planning')).toEqual([['reload web', 'ahead']]);
   });
 
   it('shows a unit that is not carried out in full as degraded, whatever the program does', () => {

@@ -175,6 +175,14 @@ describe('a policy', () => {
   });
 });
 
+describe('what was received last', () => {
+  it('keeps the time it first came, however often Fleet repeats it', () => {
+    const facts = factsAfter(opened, deliver('1'), deliver('1'), deliver('1'));
+    expect(facts.received).toMatchObject({ hash: 'hash-1', since: T0 + 1000, at: T0 + 3000 });
+    expect(next(facts, T0 + 9000, deliver('2'), deliver('1')).received).toMatchObject({ since: T0 + 10_000 });
+  });
+});
+
 describe('a rejected policy', () => {
   const broken = factsAfter(opened, deliver('1'), promote('1'), deliver('2'), reject('2'));
 

@@ -2,6 +2,7 @@
 import type { SnapshotFrom } from 'xstate';
 import type { agentMachine } from '../../machines/agent.ts';
 import type { Report } from '../../machines/system.ts';
+import type { StepShown } from '../../machines/verdict.ts';
 import type { Status } from '../../wire/control.ts';
 import { actionFacts, instant, policyFacts, policyStatus, startFacts } from './facts-status.ts';
 
@@ -9,6 +10,9 @@ export interface AgentStatusParts {
   readonly snapshot: SnapshotFrom<typeof agentMachine>;
   /** What Fleet is told. */
   readonly report: Report;
+  readonly plan: readonly StepShown[];
+  /** When Fleet is asked next, epoch ms; null: it is being asked. */
+  readonly nextCheckinAt: number | null;
   readonly version: string;
   readonly pid: number;
   readonly uptimeMs: number;
@@ -38,6 +42,7 @@ export function agentStatus(parts: AgentStatusParts): Status {
     health: HEALTH[report.status] ?? 'starting',
     message: context.awaiting === null ? report.message : `${report.message}; ${context.awaiting}`,
     awaiting: context.awaiting,
+    plan: parts.plan,
     start: startFacts(facts),
     agent: { id: parts.agentId, enrolled: facts.unenrolled === null },
     fleet: {
@@ -45,6 +50,7 @@ export function agentStatus(parts: AgentStatusParts): Status {
       message: link.message,
       host: link.host,
       last_checkin: link.lastCheckinAt === null ? null : instant(link.lastCheckinAt),
+      next_checkin: parts.nextCheckinAt === null ? null : instant(parts.nextCheckinAt),
     },
     policy: {
       ...policyFacts(facts),

@@ -17,7 +17,7 @@ export function policyStatus(policy: PolicyRef, atMs: number): PolicyStatus {
 export function policyFacts(facts: Facts): Omit<Status['policy'], 'running' | 'orphaned'> {
   const generations = facts.generations.map((each) => policyStatus(each, each.promotedAt));
   return {
-    received: facts.received && policyStatus(facts.received, facts.received.at),
+    received: facts.received && policyStatus(facts.received, facts.received.since ?? facts.received.at),
     persisted: generations[0] ?? null,
     acked: facts.acked && policyStatus(facts.acked, facts.acked.at),
     generations,

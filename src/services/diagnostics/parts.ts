@@ -7,7 +7,7 @@ import type { PolicyRef } from '../../policy/identity.ts';
 import { policyForPeople } from '../control/agent-inspection.ts';
 import { componentPaths, homePaths } from '../home.ts';
 import { hostFacts } from '../host/host.ts';
-import { momentInWords, readRecordings } from '../inspector/recordings.ts';
+import { momentInWords, readRecordings, recordingText } from '../inspector/recordings.ts';
 import { LOG_FILES_KEPT } from '../log/log-file.ts';
 import { LOG_FILE } from '../log/logger.ts';
 import type { Reading } from '../settings/read.ts';
@@ -143,6 +143,9 @@ async function* transitions({ home }: HomeView): AsyncGenerator<Entry> {
     const lines = recording.moments.map((one) => `${new Date(one.at).toISOString()} ${momentInWords(one)}`);
     const path = `transitions/start-${recording.start}.txt`;
     yield { path, kind: 'text', text: `start ${recording.start}, pid ${recording.pid}\n${lines.join('\n')}\n` };
+    // The same for the inspector that opens this archive.
+    const tail = { text: recordingText(recording), isCut: false, bytes: 0 };
+    yield { path: `transitions/start-${recording.start}.ndjson`, kind: 'log', tail };
   }
 }
 

@@ -8,6 +8,7 @@ import type { AnyActorRef, InspectionEvent } from 'xstate';
 import type { RecordedMoment } from '../../wire/inspector.ts';
 import { homePaths } from '../home.ts';
 import { activeStates, isStaying, machineOf, nameOf, parentOf, transitionIds } from './actors.ts';
+import { Repeats } from './repeats.ts';
 
 /** A start keeps between one and two of these, in bytes: the newest hold some hundreds of transitions. */
 export const RECORDING_HALF_BYTES = 128 * 1024;
@@ -16,10 +17,12 @@ export const RECORDINGS_KEPT = 3;
 /** Moments that wait for the disk; what comes beyond is lost. */
 const WAITING_KEPT = 2_000;
 
-/** First line of a recording. */
+/** First line of each half of a recording. */
 export interface RecordingHeader {
   readonly start: number;
   readonly pid: number;
+  /** Where each actor was when this half began: the one before it may be gone. */
+  readonly before: Readonly<Record<string, readonly string[]>>;
 }
 
 /** The two halves of the recording of this start (0) or one before it, older half first. */
@@ -31,8 +34,12 @@ export function recordingFiles(home: string, back: number): readonly [string, st
 export class FlightRecorder {
   readonly #home: string;
   readonly #now: () => number;
-  #waiting: string[] = [];
-  #header: string | null = null;
+  readonly #repeats = new Repeats();
+  /** Where each actor that lives was, as far as it is written. */
+  readonly #written = new Map<string, readonly string[]>();
+  #waiting: RecordedMoment[] = [];
+  #senders = new WeakMap<object, string>();
+  #header: Omit<RecordingHeader, 'before'> | null = null;
   #bytes = 0;
   #writing: Promise<void> = Promise.resolve();
   #scheduled = false;
@@ -59,28 +66,38 @@ export class FlightRecorder {
   readonly observe = (event: InspectionEvent): void => {
     try {
       if (event.type === '@xstate.microstep') this.#moment(event);
+      else if (event.type === '@xstate.event') this.#sent(event);
       else if (event.type === '@xstate.snapshot' && this.#header === null) this.#lookForStart(event);
     } catch {
       this.#lost += 1;
     }
   };
 
+  #sent(event: InspectionEvent & { readonly type: '@xstate.event' }): void {
+    const source = event.sourceRef as AnyActorRef | undefined;
+    if (source !== undefined) this.#senders.set(event.event, nameOf(source));
+  }
+
   #moment(event: InspectionEvent & { readonly type: '@xstate.microstep' }): void {
     const transitions = transitionIds(event);
     const actor = event.actorRef as AnyActorRef;
     if (transitions.length === 0 || isStaying(event) || machineOf(actor) === null) return;
-    const moment: RecordedMoment = {
+    const from = this.#senders.get(event.event);
+    const seen: RecordedMoment = {
       at: this.#now(),
       actor: nameOf(actor),
       event: event.event.type,
+      ...(from === undefined ? {} : { from }),
       transitions,
       states: activeStates(event.snapshot),
     };
+    const moment = this.#repeats.judge(seen);
+    if (moment === null) return;
     if (this.#waiting.length >= WAITING_KEPT) {
       this.#waiting.shift();
       this.#lost += 1;
     }
-    this.#waiting.push(`${JSON.stringify(moment)}\n`);
+    this.#waiting.push(moment);
     if (this.#header !== null) this.#schedule();
   }
 
@@ -93,8 +110,7 @@ export class FlightRecorder {
     };
     const isBooting = value === 'boot' || (typeof value === 'object' && value !== null && 'boot' in value);
     if (isBooting || value === 'stopped' || value === undefined) return;
-    const header: RecordingHeader = { start: context?.facts?.starts?.[0]?.number ?? 0, pid: process.pid };
-    this.#header = `${JSON.stringify(header)}\n`;
+    this.#header = { start: context?.facts?.starts?.[0]?.number ?? 0, pid: process.pid };
     this.#write(() => this.#makeRoom());
     this.#schedule();
   }
@@ -129,15 +145,22 @@ export class FlightRecorder {
   }
 
   async #append(): Promise<void> {
-    const lines = this.#waiting.splice(0);
-    if (lines.length === 0 || this.#header === null) return;
+    const moments = this.#waiting.splice(0);
+    if (moments.length === 0 || this.#header === null) return;
     const [older, file] = recordingFiles(this.#home, 0);
     if (this.#bytes > RECORDING_HALF_BYTES) {
       await rename(file, older);
       this.#bytes = 0;
     }
-    const text = (this.#bytes === 0 ? this.#header : '') + lines.join('');
+    const header: RecordingHeader = { ...this.#header, before: Object.fromEntries(this.#written) };
+    const lines = [...(this.#bytes === 0 ? [header] : []), ...moments];
+    const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
     this.#bytes += Buffer.byteLength(text);
+    for (const { actor, states } of moments) {
+      // One that has no state left has ended.
+      if (states.length === 0) this.#written.delete(actor);
+      else this.#written.set(actor, states);
+    }
     await appendFile(file, text, { mode: 0o600 });
   }
 }

@@ -10,21 +10,47 @@ const READ_MAX_BYTES = 64 * RECORDING_HALF_BYTES;
 export function readRecordings(home: string, most: number): Recording[] {
   const recordings: Recording[] = [];
   for (let back = 0; back < RECORDINGS_KEPT; back += 1) {
-    const lines = recordingFiles(home, back).flatMap(linesOf);
-    const header = lines.find(isHeader);
-    if (header === undefined) continue;
-    recordings.push({ start: header.start, pid: header.pid, moments: lines.filter(isMoment).slice(-most) });
+    const recording = recordingIn(recordingFiles(home, back).map(textOf).join('\n'), most);
+    if (recording !== null) recordings.push(recording);
   }
   return recordings;
 }
 
-function linesOf(file: string): unknown[] {
-  let text: string;
-  try {
-    text = readRegularSync(file, READ_MAX_BYTES).toString('utf8');
-  } catch {
-    return [];
+/** The last of a start that stand for themselves, without what only came again and again. */
+export function lastWords({ moments }: Recording, most: number): readonly RecordedMoment[] {
+  return moments.filter(({ times }) => times === undefined).slice(-most);
+}
+
+/** From its lines of JSON, whoever wrote them; null: it does not say which start it is of. */
+export function recordingIn(text: string, most = Number.POSITIVE_INFINITY): Recording | null {
+  const lines = linesOf(text);
+  const header = lines.find(isHeader);
+  if (header === undefined) return null;
+  const moments = lines.filter(isMoment);
+  const before = new Map(Object.entries(header.before ?? {}).filter((pair) => isTexts(pair[1])));
+  const left = Math.max(0, moments.length - most);
+  for (const { actor, states } of moments.slice(0, left)) {
+    if (states.length === 0) before.delete(actor);
+    else before.set(actor, states);
   }
+  const { start, pid } = header;
+  return { start, pid, moments: moments.slice(left), before: Object.fromEntries(before) };
+}
+
+/** {@link recordingIn} reads it back. */
+export function recordingText({ start, pid, before, moments }: Recording): string {
+  return [{ start, pid, before }, ...moments].map((line) => `${JSON.stringify(line)}\n`).join('');
+}
+
+function textOf(file: string): string {
+  try {
+    return readRegularSync(file, READ_MAX_BYTES).toString('utf8');
+  } catch {
+    return '';
+  }
+}
+
+function linesOf(text: string): unknown[] {
   return text.split('\n').flatMap((line) => {
     try {
       return [JSON.parse(line) as unknown];
@@ -40,20 +66,27 @@ function isHeader(line: unknown): line is RecordingHeader {
 }
 
 function isMoment(line: unknown): line is RecordedMoment {
-  const { at, actor, event, transitions, states } = (line ?? {}) as Partial<RecordedMoment>;
+  const { at, actor, event, from, times, transitions, states } = (line ?? {}) as Partial<RecordedMoment>;
   return (
     typeof at === 'number' &&
     typeof actor === 'string' &&
     typeof event === 'string' &&
-    Array.isArray(transitions) &&
-    Array.isArray(states)
+    (from === undefined || typeof from === 'string') &&
+    (times === undefined || typeof times === 'number') &&
+    isTexts(transitions) &&
+    isTexts(states)
   );
 }
 
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === 'string');
+}
+
 /** `agent: store.committed: boot.spending → boot.deciding`: where a moment led, in the words of its chart. */
-export function momentInWords({ actor, event, transitions, states }: RecordedMoment): string {
+export function momentInWords({ actor, event, transitions, states, times }: RecordedMoment): string {
   const from = (transitions[0] ?? '').replace(/#\d+$/, '');
-  return `${actor}: ${event}: ${local(from)} → ${states.map(local).join(', ') || 'end'}`;
+  const often = times === undefined ? '' : ` (${times} times more)`;
+  return `${actor}: ${event}: ${local(from)} → ${states.map(local).join(', ') || 'end'}${often}`;
 }
 
 /** A state's id without its machine. */

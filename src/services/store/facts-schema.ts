@@ -31,7 +31,7 @@ export const factsSchema = z.object({
       retry: z.object(deadline).nullable(),
     }),
   ),
-  received: z.object({ ...policyRef, at: time }).nullable(),
+  received: z.object({ ...policyRef, at: time, since: time.optional() }).nullable(),
   acked: z.object({ ...policyRef, at: time }).nullable(),
   journal: z.array(
     z.object({
