@@ -25,6 +25,7 @@ export const ERRORS = {
   CONTROL_REFUSED: terminal('Use the user the daemon runs as, or root.'),
   CONTROL_FAILED: retryable('See `holdfast logs`.'),
   DIAGNOSTICS_FAILED: terminal('Name another file with -f, where there is space and you may write.'),
+  ARCHIVE_UNREADABLE: terminal('Open a file that `holdfast diagnostics` wrote; when a copy is damaged, copy it again.'),
   INTERNAL: terminal('This is a fault in Holdfast: please report it with the file that `holdfast diagnostics` writes.'),
 
   // state directory

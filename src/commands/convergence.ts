@@ -21,7 +21,7 @@ export function convergence(status: Status, nowMs: number): Convergence {
 function asked({ fleet, state }: Status, nowMs: number): string {
   if (state !== 'running' || fleet.next_checkin == null) return '';
   const when = until(fleet.next_checkin, nowMs);
-  if (fleet.state === 'damped') return ` Its answers bring nothing new, so Fleet is asked next ${when}.`;
+  if (fleet.state === 'damped') return ` Fleet's answers bring nothing new, so it is asked again ${when}.`;
   return fleet.state === 'connected' ? '' : ` Fleet is tried next ${when}.`;
 }
 

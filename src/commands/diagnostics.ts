@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { EXIT, HoldfastError } from '../errors.ts';
+import { plan as planFor } from '../policy/plan.ts';
 import { controlClient } from '../services/control/client.ts';
 import { Archive } from '../services/diagnostics/archive.ts';
 import { collect } from '../services/diagnostics/collect.ts';
@@ -22,15 +23,26 @@ import type { Surroundings } from './surroundings.ts';
 
 interface DiagnosticsOptions {
   readonly file?: string;
+  readonly open?: string;
+  readonly inspect?: string;
   readonly json?: boolean;
 }
 
 export function diagnosticsCommand(surroundings: Surroundings, exit: (code: number) => void): Command {
   return new Command('diagnostics')
-    .description('write everything a helper needs into a zip file, secrets masked; needs no daemon')
+    .description(
+      'write everything a helper needs into a zip file, secrets masked; needs no daemon. With --open: show such a file',
+    )
     .option('-f, --file <file.zip>', 'where to (default: holdfast-diagnostics-<host>-<time>.zip here)')
     .option('--json', 'print what was written as JSON')
+    .option('--open <file.zip>', 'show one in the inspector, on this or any other machine, without a network')
+    .option('--inspect <where>', 'with --open: listen there (default: 127.0.0.1:8229)')
     .action(async (options: DiagnosticsOptions, command: Command) => {
+      if (options.open !== undefined) {
+        const { showArchive } = await import('./diagnostics-open.ts');
+        await showArchive(options.open, options.inspect ?? true, surroundings);
+        return exit(EXIT.success);
+      }
       const path = resolve(options.file ?? defaultName(surroundings.nowMs()));
       const written = await write(path, settingsSources(command, surroundings), surroundings);
       const { terminal } = surroundings;
@@ -179,6 +191,8 @@ async function* plan(view: HomeView, surroundings: Surroundings): AsyncGenerator
       units,
       files: daemon.files.map(({ path, content }) => ({ path, characters: content.length })),
     })),
+    // From nothing: what a start would do with it.
+    steps: planFor([], components),
     problems,
     notes,
   });

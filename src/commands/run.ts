@@ -10,11 +10,10 @@ import type { Logger } from '../services/log/logger.ts';
 import { type LoadOptions, tryLoadSettings } from '../services/settings/load.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { Standing } from '../wire/inspector.ts';
-import { convergence } from './convergence.ts';
 import { enrollNow } from './enroll.ts';
 import { addFleetOptions, type FleetOptions, fleetFlags } from './fleet-options.ts';
 import { daemonLogger, settingsSources } from './options.ts';
-import { statusSentence } from './status-sentence.ts';
+import { standingOf } from './standing.ts';
 import type { RunningAgent, Surroundings } from './surroundings.ts';
 
 export function runCommand(surroundings: Surroundings, exit: (code: number) => void): Command {
@@ -186,15 +185,7 @@ class Daemon implements Controlled {
     if (this.#agent === null) return null;
     const status = this.#agent.status();
     const { journal, outbox, starts } = this.#agent.inspect();
-    const at = this.#surroundings.nowMs();
-    return {
-      status,
-      // What is not as it should be is said beside it, as the reason why the agent is not converged.
-      sentence: /^.+?[.!?…](?=\s|$)/.exec(statusSentence(status, at))?.[0] ?? '',
-      convergence: convergence(status, at),
-      held: { journal, outbox, starts },
-      at,
-    };
+    return standingOf(status, { journal, outbox, starts }, this.#surroundings.nowMs());
   }
 
   /** Drains; the agent hurries when it is told a second time. */

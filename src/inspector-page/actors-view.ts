@@ -1,7 +1,7 @@
 /** The actors, each below the one it belongs to, with the state it is in. Choosing one shows its chart. */
 import { html, nothing, type TemplateResult } from './lit.ts';
 import type { Model, TreeRow } from './model.ts';
-import { localState } from './words.ts';
+import { localState, toneOfState } from './words.ts';
 
 export function actorsView(model: Model, choose: (actor: string) => void): TemplateResult {
   const rows = model.tree();
@@ -23,7 +23,7 @@ function rowView({ actor, depth }: TreeRow, isShown: boolean, choose: (actor: st
   return html`<li class=${level} data-actor=${actor.name}>
     <button type="button" aria-pressed=${String(isShown)} @click=${() => choose(actor.id)}>
       <span class="name">${actor.name}</span>
-      <span class="state" data-status=${actor.status}>${state}</span>
+      <span class="state" data-status=${actor.status} data-tone=${toneOfState(actor.states[0] ?? '')}>${state}</span>
     </button>
   </li>`;
 }

@@ -2,7 +2,7 @@
 import type { ActorView, ChartIndex, ChartView, TransitionRecord } from '../wire/inspector.ts';
 import { fetchChart } from './connection.ts';
 import { html, nothing, render } from './lit.ts';
-import { localState, sourceOf } from './words.ts';
+import { localState, sourceOf, toneOfState } from './words.ts';
 
 const FLASH_MS = 1_600;
 /** In a burst of transitions only its end is seen. */
@@ -24,6 +24,11 @@ export class ChartPanel {
   #scale: number | 'fit' = READABLE;
   #follows = true;
   #lit = '';
+  /** The innermost active box. */
+  #sight: Element | null = null;
+  /** Where a scroll that is under way will end: what is in sight now may not be then. */
+  #goal: { readonly left: number; readonly top: number } | null = null;
+  #watched: HTMLElement | null = null;
 
   constructor(section: HTMLElement) {
     this.#section = section;
@@ -32,6 +37,11 @@ export class ChartPanel {
   index(index: ChartIndex): void {
     this.#index = index;
     this.#draw();
+  }
+
+  /** Asks again for what could not be had. */
+  again(): void {
+    if (this.#picture === null) this.#draw();
   }
 
   /** Shows this actor as it stands now. */
@@ -65,12 +75,20 @@ export class ChartPanel {
       break;
     }
     if (this.#picture === null) return;
-    for (const old of this.#picture.querySelectorAll('.marked')) old.classList.remove('marked');
+    this.#unmark();
     const parts = this.#partsOf(record);
     for (const part of parts) part.classList.add('marked');
+    this.#drawFrame();
     flash(new Set(parts));
     const [first] = parts;
     if (first !== undefined) this.#bringIntoSight(first);
+  }
+
+  #unmark(): void {
+    for (const picture of this.#section.querySelectorAll('svg')) {
+      for (const old of picture.querySelectorAll('.marked')) old.classList.remove('marked');
+    }
+    this.#drawFrame();
   }
 
   get #machine(): string | null {
@@ -101,11 +119,14 @@ export class ChartPanel {
     const actor = this.#actor;
     const views = this.#machine === null ? [] : this.#viewsOf(this.#machine);
     const where = (actor?.states ?? []).map((id) => localState(id)).join(', ');
+    const isMarked = this.#section.querySelector('.marked') !== null;
+    const tone = toneOfState(actor?.states[0] ?? '');
     const doing = (actor?.states ?? []).map((id) => this.#index.states[id] ?? '').find((text) => text !== '');
     render(
       html`
         <div class="bar">
-          <h2 id="chart-title">${actor?.name ?? 'Chart'} <span class="where">${where}</span></h2>
+          <h2 id="chart-title">${actor?.name ?? 'Chart'} <span class="where" data-tone=${tone}>${where}</span></h2>
+          <button type="button" id="unmark" ?hidden=${!isMarked} @click=${() => this.#unmark()}>Clear the mark</button>
           <div class="views" role="group" aria-label="Part of the chart" ?hidden=${views.length < 2}>
             ${views.map(
               (
@@ -122,10 +143,12 @@ export class ChartPanel {
           </div>
         </div>
         <p class="doing">${doing ?? nothing}</p>
-        <div class="paper" tabindex="0" role="group" aria-label="Chart, scrolls"></div>
+        <div class="paper" tabindex="0" role="group" aria-label="Chart, scrolls"
+          @keydown=${(event: KeyboardEvent) => event.key === 'Escape' && this.#unmark()}></div>
       `,
       this.#section,
     );
+    this.#watch();
   }
 
   async #drawPicture(): Promise<void> {
@@ -154,12 +177,36 @@ export class ChartPanel {
     const known = this.#pictures.get(name);
     if (known !== undefined) return known;
     const loading = fetchChart(name).then((picture) => {
+      if (picture === null) this.#pictures.delete(name);
       // The same picture is drawn for several actors; its own name would be read out before its content.
       picture?.removeAttribute('id');
       return picture;
     });
     this.#pictures.set(name, loading);
     return loading;
+  }
+
+  /** Follows the scrolls and sizes of the paper. */
+  #watch(): void {
+    const paper = this.#paper();
+    if (paper === null || paper === this.#watched) return;
+    this.#watched = paper;
+    paper.addEventListener('scrollend', () => {
+      const wasOurs = this.#goal !== null;
+      this.#goal = null;
+      if (wasOurs) this.#keepInSight();
+    });
+    // Whoever takes the paper into his own hands is not fought with.
+    for (const taken of ['wheel', 'pointerdown', 'keydown', 'touchstart']) {
+      paper.addEventListener(taken, () => {
+        this.#goal = null;
+      });
+    }
+    new ResizeObserver(() => this.resized()).observe(paper);
+  }
+
+  #keepInSight(): void {
+    if (this.#sight !== null && this.#follows) this.#bringIntoSight(this.#sight);
   }
 
   #paper(): HTMLElement | null {
@@ -173,7 +220,10 @@ export class ChartPanel {
     const lit = `${this.#actor?.id} ${states.join()}`;
     if (picture === null || lit === this.#lit) return;
     this.#lit = lit;
-    for (const old of picture.querySelectorAll('.active')) old.classList.remove('active', 'here');
+    for (const old of picture.querySelectorAll('.active')) {
+      old.classList.remove('active', 'here');
+      old.removeAttribute('data-tone');
+    }
     let sight: Element | null = null;
     for (const state of states) {
       let isInnermost = true;
@@ -183,12 +233,14 @@ export class ChartPanel {
         box.classList.add('active');
         if (isInnermost) {
           box.classList.add('here');
+          box.setAttribute('data-tone', toneOfState(state));
           sight ??= box;
         }
         isInnermost = false;
       }
     }
-    if (sight !== null && this.#follows) this.#bringIntoSight(sight);
+    this.#sight = sight;
+    this.#keepInSight();
   }
 
   /** The arrows of a record's transitions with their words; where there is no arrow, the box that stayed. */
@@ -242,6 +294,7 @@ export class ChartPanel {
   /** To the size that is chosen, or that fits. */
   resized(): void {
     if (this.#scale === 'fit') this.#resize();
+    this.#keepInSight();
   }
 
   #resize(): void {
@@ -258,9 +311,21 @@ export class ChartPanel {
     if (paper === null) return;
     const at = part.getBoundingClientRect();
     const frame = paper.getBoundingClientRect();
-    if (at.top >= frame.top && at.bottom <= frame.bottom && at.left >= frame.left && at.right <= frame.right) return;
-    const left = paper.scrollLeft + at.left + at.width / 2 - frame.left - frame.width / 2;
-    const top = paper.scrollTop + at.top + Math.min(at.height, frame.height) / 2 - frame.top - frame.height / 2;
+    const { clientWidth: width, clientHeight: height } = paper;
+    // In the coordinates of what is scrolled, so that a scroll that is under way does not matter.
+    const x = paper.scrollLeft + at.left - frame.left;
+    const y = paper.scrollTop + at.top - frame.top;
+    const from = this.#goal ?? { left: paper.scrollLeft, top: paper.scrollTop };
+    const isIn = (begin: number, size: number, shown: number, length: number) =>
+      begin >= shown - 1 && begin + Math.min(size, length) <= shown + length + 1;
+    if (isIn(x, at.width, from.left, width) && isIn(y, at.height, from.top, height)) return;
+    const middle = (begin: number, size: number, length: number, whole: number) =>
+      Math.max(0, Math.min(begin + Math.min(size, length) / 2 - length / 2, whole - length));
+    const left = middle(x, at.width, width, paper.scrollWidth);
+    const top = middle(y, at.height, height, paper.scrollHeight);
+    const isThere = Math.abs(left - paper.scrollLeft) < 1 && Math.abs(top - paper.scrollTop) < 1;
+    // A scroll to where one is already never says that it has ended.
+    this.#goal = isThere ? null : { left, top };
     paper.scrollTo({ left, top, behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
   }
 }

@@ -43,8 +43,22 @@ async function whyLost(): Promise<'lost' | 'refused'> {
   }
 }
 
+/** Asks until it is answered: the page may have been opened in the moment of a death. */
 export async function fetchCharts(): Promise<ChartIndex> {
-  return (await (await fetch(INSPECTOR_PATH.charts)).json()) as ChartIndex;
+  for (;;) {
+    try {
+      const response = await fetch(INSPECTOR_PATH.charts);
+      if (response.ok) return (await response.json()) as ChartIndex;
+    } catch {
+      // it does not answer
+    }
+    await new Promise((again) => setTimeout(again, TRY_AGAIN_MS));
+  }
+}
+
+/** Null: it cannot be had now. */
+export function fetchLog(): Promise<string | null> {
+  return fetchText(INSPECTOR_PATH.log);
 }
 
 export async function fetchRecordings(): Promise<readonly Recording[]> {

@@ -1,13 +1,13 @@
 /** What else there is to know, in tabs: components with their output, actions and acks, starts with their last moments, policies compared. */
 import type { ComponentStatusLine, Status } from '../wire/control.ts';
 import type { Recording, Standing } from '../wire/inspector.ts';
-import { fetchOutput, fetchPolicy, fetchRecordings } from './connection.ts';
+import { fetchLog, fetchOutput, fetchPolicy, fetchRecordings } from './connection.ts';
 import { type DiffLine, diffLines } from './diff.ts';
 import { html, nothing, render, type TemplateResult } from './lit.ts';
 import { candidateOf } from './policy-view.ts';
 import { ago, clockTime, eventInWords, localState, shortHash, sourceOf, toneOf } from './words.ts';
 
-const TABS = ['components', 'actions', 'starts', 'policies'] as const;
+const TABS = ['components', 'plan', 'actions', 'starts', 'policies', 'log'] as const;
 type Tab = (typeof TABS)[number];
 const OUTPUT_EVERY_MS = 2_000;
 
@@ -18,17 +18,27 @@ export class DetailsPanel {
   #output: { readonly component: string; readonly text: string | null } | null = null;
   #recordings: readonly Recording[] = [];
   #openStart: number | null = null;
+  #log: string | null = null;
+  #now = 0;
   #compared: Compared = { before: '', after: '', lines: null, note: '' };
 
   constructor(section: HTMLElement) {
     this.#section = section;
-    setInterval(() => void this.#refreshOutput(), OUTPUT_EVERY_MS);
+    setInterval(() => {
+      void this.#refreshOutput();
+      void this.#refreshLog();
+    }, OUTPUT_EVERY_MS);
   }
 
-  draw(standing: Standing | null): void {
+  /** `now`: epoch ms. */
+  draw(standing: Standing | null, now: number): void {
     this.#standing = standing;
+    this.#now = now;
+    this.#section.dataset.tab = this.#tab;
     const { status } = standing ?? { status: null };
-    const counts: Readonly<Record<Tab, number>> = {
+    const counts: Readonly<Record<Tab, number | null>> = {
+      log: null,
+      plan: status?.plan?.length ?? 0,
       components: status?.components.length ?? 0,
       actions: (standing?.held.journal.length ?? 0) + (standing?.held.outbox.length ?? 0),
       starts: standing?.held.starts.length ?? 0,
@@ -41,7 +51,7 @@ export class DetailsPanel {
             (
               tab,
             ) => html`<button type="button" role="tab" id="tab-${tab}" aria-controls="panel" aria-selected=${String(tab === this.#tab)}
-              tabindex=${tab === this.#tab ? 0 : -1} @click=${() => this.open(tab)}>${tab} <span class="count">${counts[tab]}</span></button>`,
+              tabindex=${tab === this.#tab ? 0 : -1} @click=${() => this.open(tab)}>${tab} <span class="count">${counts[tab] ?? nothing}</span></button>`,
           )}
         </div>
         <div class="panel" id="panel" role="tabpanel" aria-labelledby="tab-${this.#tab}" tabindex="0">
@@ -55,6 +65,7 @@ export class DetailsPanel {
   open(tab: Tab): void {
     this.#tab = tab;
     if (tab === 'starts') void this.reloadRecordings();
+    if (tab === 'log') void this.#refreshLog();
     if (tab === 'policies' && this.#compared.before === '') this.#compareUsual();
     this.#redraw();
   }
@@ -84,7 +95,7 @@ export class DetailsPanel {
   }
 
   #redraw(): void {
-    this.draw(this.#standing);
+    this.draw(this.#standing, this.#now);
   }
 
   #compareUsual(): void {
@@ -110,8 +121,12 @@ export class DetailsPanel {
     switch (this.#tab) {
       case 'components':
         return this.#components(standing.status);
+      case 'plan':
+        return planView(standing.status);
+      case 'log':
+        return html`<pre class="log" tabindex="0" aria-label="The daemon's log, masked">${this.#log ?? 'reading …'}</pre>`;
       case 'actions':
-        return actionsView(standing);
+        return actionsView(standing, this.#now);
       case 'starts':
         return this.#starts(standing);
       case 'policies':
@@ -162,7 +177,21 @@ export class DetailsPanel {
     this.#redraw();
   }
 
-  #starts({ held, at }: Standing): TemplateResult {
+  /** Stays at its end, unless somebody has scrolled away from it. */
+  async #refreshLog(): Promise<void> {
+    if (this.#tab !== 'log') return;
+    const text = await fetchLog();
+    if (text === null || this.#tab !== 'log') return;
+    const panel = this.#section.querySelector('.panel');
+    const isAtEnd =
+      this.#log === null || (panel !== null && panel.scrollTop + panel.clientHeight >= panel.scrollHeight - 4);
+    this.#log = text === '' ? '(it is empty)' : text;
+    this.#redraw();
+    if (isAtEnd) panel?.scrollTo(0, panel.scrollHeight);
+  }
+
+  #starts({ held }: Standing): TemplateResult {
+    const at = this.#now;
     return html`<table class="starts">
       <thead><tr><th scope="col">Start</th><th scope="col">Began</th><th scope="col">Ended</th><th scope="col">In flight then</th><th scope="col">Crashes in a row</th><th scope="col">Last moments</th></tr></thead>
       <tbody>
@@ -241,13 +270,23 @@ function momentsView({ moments }: Recording): TemplateResult {
     ${[...moments].reverse().map(
       (
         one,
-      ) => html`<li><time>${clockTime(one.at)}</time> <span class="who">${one.actor}</span> ${eventInWords(one.event)}:
-        ${localState(sourceOf(one.transitions[0] ?? '')) || 'anywhere'} → <b>${one.states.map((id) => localState(id)).join(', ') || 'end'}</b></li>`,
+      ) => html`<li data-repeats=${String(one.times !== undefined)}><time>${clockTime(one.at)}</time> <span class="who">${one.actor}</span> ${eventInWords(one.event)}:
+        ${localState(sourceOf(one.transitions[0] ?? '')) || 'anywhere'} → <b>${one.states.map((id) => localState(id)).join(', ') || 'end'}</b>${one.times === undefined ? nothing : html` <span class="note">${one.times} times more</span>`}</li>`,
     )}
   </ol>`;
 }
 
-function actionsView({ held, at }: Standing): TemplateResult {
+function planView({ plan, policy, pid }: Status): TemplateResult {
+  if (plan == null || plan.length === 0) return html`<p class="empty">No plan has been made.</p>`;
+  const of = policy.running ?? policy.persisted;
+  return html`
+    <h3>${pid === 0 ? 'What a start would do' : 'The plan in hand, or the last one'}${of === null || pid === 0 ? nothing : html`; ${of.id}:${of.revision} runs`}</h3>
+    <table id="plan"><thead><tr><th scope="col">Step</th><th scope="col">State</th><th scope="col">For what, or what came of it</th></tr></thead>
+      <tbody>${plan.map((step) => html`<tr data-step=${step.id}><th scope="row">${step.id}</th><td><span class="badge" data-tone=${toneOf(step.state)}>${step.state}</span></td><td>${step.note}</td></tr>`)}</tbody>
+    </table>`;
+}
+
+function actionsView({ held }: Standing, at: number): TemplateResult {
   return html`
     <h3>Outbox: acks owed to Fleet</h3>
     ${

@@ -6,11 +6,13 @@ export interface Filter {
   readonly words: string;
   readonly events: boolean;
   readonly transitions: boolean;
+  /** Transitions that leave and enter nothing too. */
+  readonly stays: boolean;
   /** Only what this actor was sent and did; null: everyone. */
   readonly actor: string | null;
 }
 
-export const EVERYTHING: Filter = { words: '', events: true, transitions: true, actor: null };
+export const EVERYTHING: Filter = { words: '', events: true, transitions: true, stays: true, actor: null };
 
 /** The entries that fit, in their order. Where a process begins or ends is always shown. */
 export function filtered(entries: readonly Entry[], filter: Filter): readonly Entry[] {
@@ -18,7 +20,8 @@ export function filtered(entries: readonly Entry[], filter: Filter): readonly En
     .toLowerCase()
     .split(/\s+/)
     .filter((word) => word !== '');
-  if (words.length === 0 && filter.events && filter.transitions && filter.actor === null) return entries;
+  if (words.length === 0 && filter.events && filter.transitions && filter.stays && filter.actor === null)
+    return entries;
   return entries.filter((entry) => fits(entry, filter, words));
 }
 
@@ -26,6 +29,7 @@ function fits(entry: Entry, filter: Filter, words: readonly string[]): boolean {
   const { record } = entry;
   if (record.kind === 'gap' || record.kind === 'begin') return true;
   if (record.kind === 'event' ? !filter.events : !filter.transitions) return false;
+  if (record.kind === 'transition' && record.stays && !filter.stays) return false;
   if (filter.actor !== null && record.actor !== filter.actor) return false;
   return words.length === 0 || words.every((word) => textOf(entry).includes(word));
 }

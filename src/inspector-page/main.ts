@@ -30,10 +30,12 @@ function draw(): void {
   requestAnimationFrame(() => {
     scheduled = false;
     render(headView(model), section('head'));
-    render(policyView(model.standing?.status ?? null, Date.now(), { compare }), section('policy'));
+    document.body.dataset.connection = model.archive === null ? model.connection : 'archive';
+    const now = model.clock(Date.now());
+    render(policyView(model.standing?.status ?? null, now, { compare }), section('policy'));
     render(actorsView(model, choose), section('actors'));
     chart.show(model.shown);
-    details.draw(model.standing);
+    details.draw(model.standing, now);
     timeline.draw();
   });
 }
@@ -51,10 +53,8 @@ function compare(before: string, after: string): void {
 function jump(entry: Entry): boolean {
   const found = model.transitionOf(entry);
   if (found === null) return false;
-  const actor =
-    model.actors.get(found.record.actor) ??
-    [...model.actors.values()].find(({ machine }) => machine === found.record.machine);
-  if (actor === undefined) return false;
+  const actor = model.actorOf(found.record);
+  if (actor === null) return false;
   model.chosen = actor.id;
   chart.show(actor);
   void chart.mark(found.record);
@@ -67,6 +67,7 @@ listen({
     const before = model.life;
     model.hello(hello, Date.now());
     if (before > 0 && model.life !== before) void details.reloadRecordings();
+    chart.again();
     draw();
   },
   news: (news) => {
@@ -79,7 +80,7 @@ listen({
     draw();
   },
   lost: (why) => {
-    model.connection = why;
+    model.lost(why, Date.now());
     draw();
   },
 });

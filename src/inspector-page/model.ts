@@ -33,25 +33,31 @@ export class Model {
   standing: Standing | null = null;
   version = '';
   home = '';
+  /** Set: what is shown is what a diagnostics file holds. */
+  archive: Hello['archive'] = null;
   entries: Entry[] = [];
   actors = new Map<string, ActorView>();
   /** The chosen actor's id; null: the root, whichever that is. */
   chosen: string | null = null;
   life = 0;
-  #pid = 0;
+  /** When the stream was lost, epoch ms; null: it is not. */
+  lostAt: number | null = null;
+  #lifeId = '';
   #n = 0;
 
   /** Everything anew. What another process told stays in the timeline: it is the story of a death. */
-  hello(hello: Hello, at: number): void {
-    const pid = hello.pid;
-    const died = this.#pid !== 0 && this.#pid !== pid;
-    const known = this.#pid === pid ? this.#lastSeq() : 0;
-    if (died || this.#pid === 0) this.life += 1;
+  hello(hello: Hello, now: number): void {
+    const died = this.#lifeId !== '' && this.#lifeId !== hello.life;
+    const known = this.#lifeId === hello.life ? this.#lastSeq() : 0;
+    const [first] = hello.records;
+    const at = this.#gapAt(first?.at ?? now, now);
+    if (died || this.#lifeId === '') this.life += 1;
     if (died) this.#add({ kind: 'gap', at, died: true });
-    const first = hello.records[0]?.seq ?? 0;
-    if (!died && known > 0 && first > known + 1) this.#add({ kind: 'gap', at, died: false });
+    if (!died && known > 0 && first !== undefined && first.seq > known + 1) this.#add({ kind: 'gap', at, died: false });
     for (const record of hello.records) if (record.seq > known) this.#add(record);
-    this.#pid = pid;
+    this.#lifeId = hello.life;
+    this.archive = hello.archive;
+    this.lostAt = null;
     this.version = hello.version;
     this.home = hello.home;
     this.standing = hello.standing;
@@ -71,6 +77,34 @@ export class Model {
     }
     if (this.chosen !== null && !this.actors.has(this.chosen)) this.chosen = null;
     for (const record of news.records) this.#add(record);
+  }
+
+  /** The stream has ended, or does not begin. */
+  lost(why: 'lost' | 'refused', now: number): void {
+    this.connection = why;
+    this.lostAt ??= now;
+  }
+
+  /** What `12 s ago` is counted from: in a file time stands still. */
+  clock(now: number): number {
+    return this.archive === null ? now : this.archive.takenAt;
+  }
+
+  /** Who took a transition: itself, or whoever has its place now that it is gone. */
+  actorOf(record: TransitionRecord): ActorView | null {
+    const all = [...this.actors.values()];
+    return (
+      this.actors.get(record.actor) ??
+      all.find(({ name, machine }) => name === record.name && machine === record.machine) ??
+      all.find(({ machine }) => machine === record.machine) ??
+      null
+    );
+  }
+
+  /** Between what was told before and what is told after it, whatever the clocks say. */
+  #gapAt(next: number, now: number): number {
+    const last = this.entries.at(-1)?.record.at ?? 0;
+    return Math.max(last, Math.min(this.lostAt ?? now, next));
   }
 
   /** The actor whose chart is shown. */

@@ -21,15 +21,18 @@ export function policyView(status: Status | null, now: number, actions: PolicyAc
   const refusal = rejected[0];
   const lastGood = generations[0];
   const candidate = candidateOf(status);
+  // Once Fleet has sent another one, or the same was made good after all, it is history.
+  const isCurrent =
+    refusal !== undefined && refusal.hash === status.policy.received?.hash && refusal.hash !== lastGood?.hash;
   return html`
     <ol class="stages" aria-label="The way of a policy">
       ${stagesOf(status, now).map(stageView)}
     </ol>
-    <div class="rejected" ?hidden=${refusal === undefined}>
+    <div class="rejected" data-current=${String(isCurrent)} ?hidden=${refusal === undefined}>
       ${
         refusal === undefined
           ? nothing
-          : html`<h2>Rejected</h2>
+          : html`<h2>${isCurrent ? 'Rejected' : 'Rejected earlier'}</h2>
               <p class="name">${refusal.id}:${refusal.revision} <code title=${refusal.hash}>${shortHash(refusal.hash)}</code></p>
               <p class="reason" title=${refusal.reason}>${refusal.reason}</p>
               ${lastGood === undefined ? nothing : compareButton(actions, lastGood, refusal, 'rejected')}`

@@ -4,7 +4,7 @@ import { EVERYTHING, type Filter, filtered } from './filter.ts';
 import { html, nothing, render, type TemplateResult } from './lit.ts';
 import type { Entry, Model } from './model.ts';
 import { windowOf } from './window.ts';
-import { clockTime, eventInWords, localState, sourceOf } from './words.ts';
+import { clockTime, eventInWords, lastKey, localState, sourceOf } from './words.ts';
 
 /** As the style sheet has it, in px. */
 const ROW_HEIGHT = 26;
@@ -19,7 +19,8 @@ export class TimelinePanel {
   readonly #model: Model;
   readonly #actions: TimelineActions;
   #index: ChartIndex = { views: [], transitions: {}, states: {} };
-  #filter: Filter = EVERYTHING;
+  /** What changes nothing is there for whoever asks: most of a timeline would be that. */
+  #filter: Filter = { ...EVERYTHING, stays: false };
   #onlyChosen = false;
   #entries: readonly Entry[] = [];
   /** What was shown when it was paused; null: it goes on. */
@@ -63,6 +64,7 @@ export class TimelinePanel {
             @input=${(event: Event) => this.#setFilter({ words: (event.target as HTMLInputElement).value })} />
           ${this.#check('events', this.#filter.events, (events) => this.#setFilter({ events }))}
           ${this.#check('transitions', this.#filter.transitions, (transitions) => this.#setFilter({ transitions }))}
+          ${this.#check('stays', this.#filter.stays, (stays) => this.#setFilter({ stays }))}
           ${this.#check('this actor', this.#onlyChosen, (only) => {
             this.#onlyChosen = only;
             this.draw();
@@ -219,8 +221,12 @@ function wordsOf({ record }: Entry, index: ChartIndex): TemplateResult {
       if (record.stays) {
         return html`<span class="what"><span class="who">${record.name} stays: ${eventInWords(record.type)}</span></span>`;
       }
-      const to = index.transitions[first]?.targets ?? record.states;
-      return html`<span class="what"><span class="who">${record.name}</span> ${localState(sourceOf(first)) || 'anywhere'} → ${to.map((id) => localState(id)).join(', ') || 'end'}</span>`;
+      const targets = index.transitions[first]?.targets ?? [];
+      // The innermost state says most; with several at once, those that were entered.
+      const to = record.states.length === 1 ? record.states : targets.length > 0 ? targets : record.states;
+      const from = sourceOf(first);
+      const whole = `${localState(from) || 'anywhere'} → ${to.map((id) => localState(id)).join(', ') || 'end'}`;
+      return html`<span class="what" title=${whole}><span class="who">${record.name}</span> ${from.includes('.') ? lastKey(from) : 'anywhere'} → ${to.map(lastKey).join(', ') || 'end'}</span>`;
     }
     case 'begin':
       return html`<span class="what">a new start begins</span>`;

@@ -59,6 +59,65 @@ export function eventInWords(type: string): string {
 
 export type Tone = 'good' | 'busy' | 'warn' | 'bad' | 'calm';
 
+/** States of charts, by their keys, in which all is not simply well. */
+const STATE_TONES: Readonly<Record<string, Tone>> = {
+  boot: 'busy',
+  restore: 'busy',
+  replay: 'busy',
+  apply: 'busy',
+  persist: 'busy',
+  ack: 'busy',
+  draining: 'busy',
+  planning: 'busy',
+  changing: 'busy',
+  confirming: 'busy',
+  claiming: 'busy',
+  launching: 'busy',
+  starting: 'busy',
+  reloading: 'busy',
+  stopping: 'busy',
+  damped: 'calm',
+  stopped: 'calm',
+  closed: 'calm',
+  unenrolled: 'calm',
+  released: 'calm',
+  backingOff: 'warn',
+  slowed: 'warn',
+  orphaned: 'warn',
+  reverting: 'warn',
+  degraded: 'warn',
+  unready: 'warn',
+  left: 'warn',
+  failing: 'bad',
+  failed: 'bad',
+  crashed: 'bad',
+  safeMode: 'bad',
+  rollback: 'bad',
+  refused: 'bad',
+  unauthorised: 'bad',
+};
+
+/** How an active state is coloured: by its innermost key that means something. */
+export function toneOfState(id: string): Tone {
+  const keys = id.split('.').slice(1).reverse();
+  for (const key of keys) {
+    const tone = STATE_TONES[key];
+    if (tone !== undefined) return tone;
+  }
+  return 'good';
+}
+
+const LINK_TONES: Readonly<Record<string, Tone>> = {
+  connected: 'good',
+  damped: 'calm',
+  'backing-off': 'warn',
+  unauthorised: 'bad',
+};
+
+export function toneOfLink(state: string): Tone {
+  return LINK_TONES[state] ?? 'calm';
+}
+
 const TONES: Readonly<Record<string, Tone>> = {
   healthy: 'good',
   online: 'good',
@@ -71,6 +130,9 @@ const TONES: Readonly<Record<string, Tone>> = {
   crashed: 'bad',
   goodbye: 'good',
   'host-rebooted': 'warn',
+  awaited: 'busy',
+  done: 'good',
+  refused: 'bad',
 };
 
 /** How a state is coloured; its word stands beside the colour wherever it is shown. */

@@ -20,13 +20,15 @@ export const INSPECTOR_PATH = {
   policies: '/policies/',
   /** The last lines of a component's output, masked: `/output/<component id>`. */
   output: '/output/',
+  /** The last lines of the daemon's own log, masked. */
+  log: '/log',
   /** {@link Recording}s of this start and those before it. */
   recordings: '/recordings.json',
 } as const;
 
 /** How an actor stands. A machine has `states`; everything else only lives or has ended. */
 export interface ActorView {
-  /** XState's session id, with the number of the agent in this process: unique on one page. */
+  /** XState's session id, with {@link Hello.life} and the number of the agent in this process: unique on one page, whoever it is told by. */
   readonly id: string;
   readonly name: string;
   readonly parent: string | null;
@@ -111,6 +113,10 @@ export interface Standing {
 
 /** The first message of a stream. */
 export interface Hello {
+  /** Another one with each process: process ids come again, in containers at once. */
+  readonly life: string;
+  /** Set: nothing here lives; it is what a diagnostics file holds. */
+  readonly archive: { readonly file: string; readonly takenAt: number } | null;
   readonly version: string;
   readonly pid: number;
   readonly home: string;

@@ -1,14 +1,19 @@
 /** The inspector in a real browser, looking at a real agent through a change, a rejection and a death. */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { Locator } from 'playwright-core';
-import { describe, expect, inject, test } from 'vitest';
+import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import type { InspectorOptions, startInspector } from '../../src/services/inspector/server.ts';
+import type { Status } from '../../src/wire/control.ts';
 import { aStatus } from '../commands/fakes.ts';
 import { anAgent } from '../inspector/machine.ts';
 import { noBrowser, type OpenPage, openPage } from './support/browser.ts';
-import type { World } from './support/world.ts';
+import type { World, WorldOptions } from './support/world.ts';
 import { pidIn, settledOn, world } from './support/world.ts';
 
 const SECRET = 'id:v3ry-s3cret-key';
@@ -31,9 +36,49 @@ async function wordsIn(part: Locator): Promise<string> {
   return ((await part.textContent()) ?? '').replace(/\s+/g, ' ').trim();
 }
 
+/** Runs in the page: is the innermost lit box the one that is said, and does it lie in the scroller? */
+const LIT_IS_IN_SIGHT = `(state) => {
+  const box = document.querySelector('.box.here')
+  if (box?.getAttribute('data-state') !== state) return false;
+  const at = box.getBoundingClientRect();
+  const frame = document.querySelector('#chart .paper').getBoundingClientRect();
+  return at.top >= frame.top && at.bottom <= frame.bottom && at.left >= frame.left && at.right <= frame.right;
+}`;
+
+/** \`diagnostics --open\` of the built program. */
+function showFile(file: string, cwd: string) {
+  const { PATH } = process.env;
+  const child = spawn(process.execPath, [inject('main'), 'diagnostics', '--open', file, '--inspect', '127.0.0.1:0'], {
+    cwd,
+    env: { PATH, HOME: cwd },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const url = once(createInterface({ input: child.stdout }), 'line').then(([line]) => /http\S+/.exec(line)?.[0] ?? '');
+  return {
+    url,
+    end: async () => {
+      child.kill('SIGINT');
+      const [code] = await once(child, 'exit');
+      return code as number | null;
+    },
+  };
+}
+
+/** Running, holding and acked, whatever Fleet sent after it. */
+const settledOnHeld = (revision: number) => (status: Status) =>
+  status.path.policy === 'checkin' &&
+  status.policy.running?.revision === revision &&
+  status.start.number === 2 &&
+  status.policy.rejected.length > 0 &&
+  status.awaiting == null &&
+  status.components.every(({ state }) => state === 'healthy');
+
 /** An agent that runs a first policy, and its inspector in a browser. */
-async function inspected(): Promise<World & OpenPage & { readonly inspect: string; readonly url: string }> {
-  const started = await world();
+async function inspected(
+  settings: WorldOptions['settings'] = {},
+): Promise<World & OpenPage & { readonly inspect: string; readonly url: string }> {
+  const started = await world({ settings });
   const { agent, fleet } = started;
   await fleet.policy(uptime('5s'), outputs);
   const inspect = `--inspect=127.0.0.1:${await freePort()}`;
@@ -48,7 +93,10 @@ async function inspected(): Promise<World & OpenPage & { readonly inspect: strin
 
 describe.skipIf(noBrowser())('the inspector', () => {
   test('tells the story of a change, a rejection and a death', { timeout: 120_000 }, async () => {
-    const { page, agent, fleet, inspect, screenshot, accessible, complaints } = await inspected();
+    // Long enough to be seen to wait.
+    const { page, agent, fleet, inspect, screenshot, accessible, complaints } = await inspected({
+      policy: { apply: { timeout: '6s', stable_for: '700ms' } },
+    });
     const text = (selector: string) => wordsIn(page.locator(selector).first());
     const stage = (name: string, policy: string) => page.locator(`[data-stage=${name}]`, { hasText: policy }).waitFor();
 
@@ -80,6 +128,7 @@ describe.skipIf(noBrowser())('the inspector', () => {
     await page.locator('#filter').fill('components.confirmed agent');
     await fleet.policy(uptime('2s'), outputs);
     await stage('applying', 'web:3');
+    await page.locator('#why', { hasText: 'Awaited: step reload uptime-default: ' }).waitFor();
     await screenshot('2-applying');
     await stage('acked', 'web:3');
     await page.locator('.row.event', { hasText: 'components.confirmed' }).last().click();
@@ -88,7 +137,11 @@ describe.skipIf(noBrowser())('the inspector', () => {
     await arrow.waitFor();
     expect(await arrow.getAttribute('data-transitions')).toContain('agent.running.apply.confirming#');
     await screenshot('3-jumped');
+    await page.locator('#unmark').click();
+    expect(await page.locator('.marked').count()).toBe(0);
     await page.locator('#filter').fill('');
+    await page.locator('#tab-plan').click();
+    await page.locator('[data-step="reload uptime-default"] .badge', { hasText: 'done' }).waitFor();
 
     await page.locator('[data-compare=newest]').click();
     await page.locator('.diff .added', { hasText: 'every: 2s' }).waitFor();
@@ -109,6 +162,8 @@ describe.skipIf(noBrowser())('the inspector', () => {
     // ---- a death
     await agent.kill9();
     await page.locator('#connection[data-connection=lost]').waitFor();
+    await page.locator('#why', { hasText: 'nobody answers' }).waitFor();
+    await accessible('while the agent is dead');
     await screenshot('5-dead');
     agent.start(inspect);
     await page.locator('#connection[data-connection=live]').waitFor();
@@ -117,7 +172,7 @@ describe.skipIf(noBrowser())('the inspector', () => {
     const death = page.locator('[data-start="1"]');
     await death.locator('.badge', { hasText: 'crashed' }).waitFor();
     await death.locator('button').click();
-    expect(await page.locator('.moments li').count()).toBeGreaterThan(50);
+    expect(await page.locator('.moments li').count()).toBeGreaterThan(30);
     expect(await text('.moments')).toContain('running.rollback.restoring');
     await page.locator('#filter').fill('the agent died');
     await page.locator('.row.gap', { hasText: 'another process goes on' }).waitFor();
@@ -139,6 +194,78 @@ describe.skipIf(noBrowser())('the inspector', () => {
     expect(complaints).toEqual([]);
     const { out } = await agent.run('inspect', 'starts');
     expect(out).toMatch(/last_moments:\n +- "?\d{4}-/);
+  });
+
+  test('keeps the active state in sight, however it moves', { timeout: 120_000 }, async () => {
+    const { page, fleet, agent } = await inspected({ policy: { apply: { timeout: '6s', stable_for: '600ms' } } });
+    await page.setViewportSize({ width: 1280, height: 760 });
+    await page.locator('.zoom [aria-label=Larger]').click();
+    await page.locator('.zoom [aria-label=Larger]').click();
+    // Each of these steps moves the state while the scroll to the one before is under way.
+    for (const [number, every] of ['2s', 'soon', '3s'].entries()) {
+      await fleet.policy(uptime(every), outputs);
+      await agent.status(
+        ({ policy, path }) => policy.received?.revision === 3 + number && path.policy === 'checkin',
+        `policy ${3 + number} to be decided`,
+      );
+      await page.waitForFunction(LIT_IS_IN_SIGHT, 'agent.running.checkin');
+    }
+  });
+
+  test('opens a diagnostics file on another machine', { timeout: 120_000 }, async () => {
+    const { agent, fleet, home } = await inspected();
+    await fleet.policy(uptime('2s'), outputs);
+    await agent.status(settledOn(3), 'settled on the change');
+    await fleet.policy(uptime('soon'), outputs);
+    await agent.status(({ policy }) => policy.rejected[0]?.revision === 4, 'the rejection');
+    await agent.kill9();
+    agent.start();
+    await agent.status(settledOnHeld(3), 'the next start to stand');
+    const file = join(home, '..', 'taken.zip');
+    expect((await agent.run('diagnostics', '-f', file)).code).toBe(0);
+
+    // Nothing of that machine is there: no home, no daemon.
+    const elsewhere = await mkdtemp(join(tmpdir(), 'hf-elsewhere-'));
+    onTestFinished(() => rm(elsewhere, { recursive: true, force: true }));
+    const shown = showFile(file, elsewhere);
+    const { page, screenshot, accessible, complaints } = await openPage(await shown.url);
+    const text = (selector: string) => wordsIn(page.locator(selector).first());
+    expect(await text('#sentence')).toBe('Running web:3.');
+    expect(await text('#why')).toMatch(
+      /^taken\.zip, taken .*: how it was then\. Why is it not converged\? Fleet assigned web:4/,
+    );
+    expect(await text('[data-stage=persisted]')).toContain('web:3');
+    await page.locator('.box.here[data-state="agent.running.checkin"]').waitFor();
+    await page.locator('#actors [data-actor="component:uptime-default"]', { hasText: 'up.healthy' }).waitFor();
+    await page.locator('.row.transition', { hasText: 'checkin' }).first().waitFor();
+    await page.locator('#filter').fill('components.refused');
+    await page.locator('.row.event', { hasText: 'components → agent' }).last().click();
+    await page.locator('#jump').click();
+    await page.locator('.arrow.marked').first().waitFor();
+    await page.locator('#filter').fill('');
+    await page.locator('#tab-plan').click();
+    await page.locator('[data-step="start uptime-default"]').waitFor();
+    await page.locator('#tab-starts').click();
+    await page.locator('[data-start="1"] .badge', { hasText: 'crashed' }).waitFor();
+    await page.locator('[data-start="1"] button').click();
+    await page.locator('.moments', { hasText: 'rollback' }).waitFor();
+    await page.locator('#tab-log').click();
+    await page.locator('.log', { hasText: 'applying web:4' }).waitFor();
+    await page.locator('[data-compare=rejected]').click();
+    await page.locator('.diff .added', { hasText: 'every: soon' }).waitFor();
+    await page.locator('#tab-components').click();
+    await page.locator('[data-component=uptime-default] button').click();
+    await page.locator('.output pre', { hasText: 'reloaded: 1 targets' }).waitFor();
+    expect(await page.content()).not.toContain('v3ry');
+    await accessible('a file');
+    await screenshot('8-file');
+    expect(complaints).toEqual([]);
+
+    // As closed to others as a live one, and over when it is ended.
+    const { origin } = new URL(page.url());
+    expect((await fetch(`${origin}/log`)).status).toBe(401);
+    expect(await shown.end()).toBe(0);
+    expect(await readdir(elsewhere)).toEqual([]);
   });
 
   test('tells no secret, neither on the page nor on its stream nor on disk', async () => {
@@ -178,7 +305,7 @@ describe.skipIf(noBrowser())('the inspector', () => {
     await page.locator('#connection[data-connection=lost]').waitFor();
     agent.start(inspect);
     await page.locator('#connection[data-connection=refused]').waitFor();
-    expect(await wordsIn(page.locator('#sentence'))).toContain('Open the URL that the agent printed');
+    expect(await wordsIn(page.locator('#sentence'))).toContain('Open the URL that was printed');
   });
 
   test('can be used with the keyboard alone, and without motion', async () => {
@@ -196,8 +323,7 @@ describe.skipIf(noBrowser())('the inspector', () => {
     expect(await page.evaluate(`getComputedStyle(document.querySelector('.flash')).animationName`)).toBe('none');
 
     await page.locator('#tab-components').focus();
-    await page.keyboard.press('ArrowRight');
-    await page.keyboard.press('ArrowRight');
+    for (let steps = 0; steps < 3; steps += 1) await page.keyboard.press('ArrowRight');
     expect(await page.evaluate('document.activeElement.id')).toBe('tab-starts');
     await page.locator('[data-start="1"]').waitFor();
 

@@ -85,7 +85,7 @@ describe('an agent', () => {
   test('that is damped says when Fleet is asked next', () => {
     const fleet = { state: 'damped', next_checkin: new Date(NOW + 40_000).toISOString() } as const;
     expect(why({ fleet, path: { policy: 'ack' } }).sentence).toMatch(
-      /Its answers bring nothing new, so Fleet is asked next in 40 s\.$/,
+      /Fleet's answers bring nothing new, so it is asked again in 40 s\.$/,
     );
   });
 });

@@ -47,6 +47,11 @@ describe('the actors', () => {
   });
 });
 
+test('an actor of one process is never taken for one of another, whose ids XState counts alike', () => {
+  const ids = [observed(), observed()].map(({ observer }) => observer.actors().map(({ id }) => id));
+  expect(new Set(ids.flat()).size).toBe(4);
+});
+
 describe('the timeline', () => {
   test('has each event with sender and receiver, and each transition with the event that caused it', () => {
     const { observer, house } = observed();

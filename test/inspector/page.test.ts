@@ -39,9 +39,11 @@ const transition = (seq: number, cause: number): TransitionRecord => ({
   stays: false,
   states: ['agent.on'],
 });
-const hello = (pid: number, records: readonly TimelineRecord[], actors: readonly ActorView[] = []): Hello => ({
+const hello = (life: number, records: readonly TimelineRecord[], actors: readonly ActorView[] = []): Hello => ({
+  life: `life ${life}`,
+  archive: null,
   version: '0',
-  pid,
+  pid: 7,
   home: '/h',
   actors,
   records,
@@ -71,6 +73,19 @@ describe('the timeline of the page', () => {
     model.hello(hello(1, [event(1), event(2)]), 0);
     model.hello(hello(2, [event(1)]), 0);
     expect(kinds(model)).toEqual([1, 2, 'gap:true', 1]);
+  });
+
+  test('tells a death at its time, between what was told before and after', () => {
+    const model = new Model();
+    model.hello(hello(1, [event(10), event(20)]), 20);
+    model.lost('lost', 25);
+    model.lost('lost', 500);
+    model.hello(hello(2, [event(40)]), 900);
+    expect(model.entries.map(({ record }) => record.at)).toEqual([10, 20, 25, 40]);
+    // A stream that ended after the next process had begun, by its clock.
+    model.lost('lost', 95);
+    model.hello(hello(3, [event(60)]), 900);
+    expect(model.entries.map(({ record }) => record.at)).toEqual([10, 20, 25, 40, 60, 60]);
   });
 
   test('is bounded', () => {
@@ -115,6 +130,26 @@ describe('the actors of the page', () => {
   });
 });
 
+describe('the actor of a transition', () => {
+  test('is itself while it lives, and whoever has its place in the next process', () => {
+    const model = new Model();
+    model.hello(hello(1, [], [actor('l1.a', null, { machine: 'component', name: 'component:a' })]), 0);
+    const record = { ...transition(3, 1), actor: 'l1.b', name: 'component:b', machine: 'component' };
+    const b = actor('l1.b', null, { machine: 'component', name: 'component:b' });
+    model.news({ records: [], actors: [b], begun: false });
+    expect(model.actorOf(record)?.id).toBe('l1.b');
+    // The next process numbers its actors as the one before did, in another order.
+    const next = [
+      actor('l2.b', null, { machine: 'component', name: 'component:a' }),
+      actor('l2.a', null, { machine: 'component', name: 'component:b' }),
+    ];
+    model.hello(hello(2, [], next), 0);
+    expect(model.actorOf(record)?.id).toBe('l2.a');
+    model.hello(hello(3, [], [actor('l3.x', null, { machine: 'other' })]), 0);
+    expect(model.actorOf(record)).toBeNull();
+  });
+});
+
 describe('the filter', () => {
   const entries = [
     event(1, { type: 'policy.due', payload: '{"plan":"P1"}' }),
@@ -136,6 +171,7 @@ describe('the filter', () => {
   test('goes by kind and by actor', () => {
     expect(found({ events: false })).toEqual([1]);
     expect(found({ transitions: false })).toEqual([0, 2]);
+    expect(found({ stays: false })).toEqual([0, 1, 2]);
     expect(found({ actor: 'b' })).toEqual([2]);
   });
 });

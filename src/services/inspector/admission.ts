@@ -34,7 +34,7 @@ export class Admission {
     if (shown !== null && same(shown, this.#token)) return null;
     return {
       status: 401,
-      why: 'Open the URL that `holdfast run --inspect` printed: it carries the token that lets you in.',
+      why: 'Open the URL that was printed when the inspector was started: it carries the token that lets you in.',
     };
   }
 

@@ -1,22 +1,20 @@
 /** Turns what XState shows of its actors into compact records. It never throws: an observer that did would break what it looks at. */
+import { randomBytes } from 'node:crypto';
 import type { AnyActorRef, InspectionEvent } from 'xstate';
 import type { ActorView, TimelineRecord } from '../../wire/inspector.ts';
 import { activeStates, isStaying, machineOf, nameOf, parentOf, transitionIds } from './actors.ts';
 import { payloadOf } from './payload.ts';
 import { Secrets } from './secrets.ts';
+import type { Change } from './source.ts';
 import { Timeline } from './timeline.ts';
 
 /** Events by which XState itself starts, ends and settles actors: their effects are shown, they are not. */
 const INTERNAL = /^xstate\.(init|stop|promise\.)/;
 
-type Change =
-  | { readonly record: TimelineRecord }
-  | { readonly actor: ActorView }
-  /** A new agent: nothing of the one before goes on. */
-  | { readonly begun: true };
-
 export class Observer {
   readonly secrets = new Secrets();
+  /** Of this process: what it tells is never taken for what another one told. */
+  readonly life = randomBytes(6).toString('hex');
   readonly #now: () => number;
   readonly #timeline = new Timeline();
   readonly #listeners = new Set<(change: Change) => void>();
@@ -149,7 +147,7 @@ export class Observer {
   }
 
   #idOf(actor: AnyActorRef): string {
-    return `${this.#agents}.${actor.sessionId}`;
+    return `${this.life}.${this.#agents}.${actor.sessionId}`;
   }
 
   #next(): number {
