@@ -17,6 +17,8 @@ import { type StoreRequest, storeMachine } from './machines/store.ts';
 import type { AgentEvent } from './machines/system.ts';
 import { type StepShown, stepsShown } from './machines/verdict.ts';
 import type { Rendering } from './policy/component.ts';
+import { parseJson } from './policy/json.ts';
+import { secretsIn } from './policy/mask.ts';
 import { agentInspection, policyForPeople } from './services/control/agent-inspection.ts';
 import { agentStatus } from './services/control/agent-status.ts';
 import { fleetPorts } from './services/fleet/ports.ts';
@@ -49,6 +51,8 @@ export interface AgentHandle {
   inspect(): Inspection;
   /** A policy that is held, as masked YAML; null: it is not held, or cannot be read. */
   heldPolicy(hash: string): Promise<string | null>;
+  /** The secrets of every policy that is held: last good, those before it, a candidate, what was rejected. */
+  secrets(): Promise<readonly string[]>;
   /** Calls `listener` after each change of what `status` says; the returned function ends that. */
   onChange(listener: () => void): () => void;
 }
@@ -205,11 +209,25 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
       const found = await state.readPolicy(hash).catch(() => null);
       return found !== null && 'text' in found ? policyForPeople(found.text) : null;
     },
+    secrets: async () => {
+      const { generations, candidate, rejected } = actor.getSnapshot().context.facts;
+      const hashes = [...generations, ...(candidate === null ? [] : [candidate]), ...rejected].map(({ hash }) => hash);
+      const found = await Promise.all(hashes.map((hash) => state.readPolicy(hash).catch(() => null)));
+      return found.flatMap((one) => (one !== null && 'text' in one ? secretsOfText(one.text) : []));
+    },
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
   };
+}
+
+function secretsOfText(text: string): readonly string[] {
+  try {
+    return secretsIn(parseJson(text));
+  } catch {
+    return []; // what is not JSON is refused as a policy, and never reaches a program
+  }
 }
 
 /** The plan of the components, as their chart stands. */

@@ -23,6 +23,9 @@ const terminal: Terminal = {
   out: writerTo(process.stdout),
   err: writerTo(process.stderr),
   outIsTerminal: process.stdout.isTTY === true,
+  get rows() {
+    return process.stdout.rows || 24;
+  },
   get columns() {
     return process.stdout.columns || 80;
   },

@@ -31,7 +31,7 @@ export function demoCommand(surroundings: Surroundings, exit: (code: number) => 
         return exit(await takeTour(places, listen, inspect, surroundings));
       }
       await laySpecs(places);
-      await layPolicy(places);
+      await layPolicy(places, listen);
       exit(await new Demo(places, listen, inspect, surroundings).run());
     });
 }

@@ -12,6 +12,7 @@ import { secretsOfHome } from '../services/diagnostics/home-secrets.ts';
 import { failure, type HomeView, homeParts } from '../services/diagnostics/parts.ts';
 import { learnForDiagnostics } from '../services/diagnostics/redaction.ts';
 import { homePaths } from '../services/home.ts';
+import { EarlierSecrets } from '../services/log/earlier-secrets.ts';
 import { type LoadOptions, tryLoadSettings } from '../services/settings/load.ts';
 import { EXAMPLES, hostVariables, renderOnHost } from '../services/specs/render-on-host.ts';
 import { nodeFiles } from '../services/store/files.ts';
@@ -74,10 +75,12 @@ async function write(path: string, sources: LoadOptions, surroundings: Surroundi
     // Before anything is written, since any part may repeat what another one holds.
     const store = await view.opened().catch(() => null);
     const secrets = await secretsOfHome({ ...view, env: surroundings.env, store: store?.store ?? null });
+    const earlier = EarlierSecrets.read(view.home);
     const { entries, failures } = await collect({
       parts,
       archive,
-      longestSecret: learnForDiagnostics(secrets),
+      longestSecret: Math.max(learnForDiagnostics(secrets), earlier.longest),
+      hideEarlier: (text) => earlier.hide(text),
       onPart: (name, index) => step(index + 2, name),
       signal: interrupted.signal,
     });

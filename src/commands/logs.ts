@@ -7,7 +7,8 @@ import { componentPaths } from '../services/home.ts';
 import { LOG_FILE } from '../services/log/logger.ts';
 import { prettyLines } from '../services/log/pretty.ts';
 import { followLines, lastLines, MOST_LINES } from '../services/log/read-log.ts';
-import { type GlobalOptions, homeOf } from './options.ts';
+import { type GlobalOptions, homeOf, settingsSources } from './options.ts';
+import { hiderFor } from './shown-secrets.ts';
 import type { Surroundings } from './surroundings.ts';
 
 interface LogsOptions extends GlobalOptions {
@@ -31,11 +32,15 @@ export function logsCommand(surroundings: Surroundings, exit: (code: number) => 
       const path = options.component === undefined ? join(home, LOG_FILE) : outputOf(home, options.component);
       const raw = options.json || options.logFormat === 'ecs' || options.component !== undefined;
       const pretty = raw ? null : prettyLines({ colour: terminal.outIsTerminal && !env.NO_COLOR });
-      const show = (line: string) => terminal.out(pretty ? pretty(line) : `${line}\n`);
-
       refuseUnreadable(path);
+      // The log was masked when it was written; what a program writes was not.
+      const hide =
+        options.component === undefined ? asItIs : await hiderFor(settingsSources(command, surroundings), surroundings);
+      const show = (line: string) => terminal.out(pretty ? pretty(line) : `${hide(line)}\n`);
+
       const lines = lastLines(path, options.lines);
-      for (const line of lines) show(line);
+      // As a whole: some secrets, private keys among them, are known by more than one line.
+      for (const line of lines.length === 0 ? [] : hide(lines.join('\n')).split('\n')) show(line);
       if (options.follow) {
         const interrupted = new AbortController();
         const unlisten = surroundings.onSignal(['SIGINT', 'SIGTERM'], () => interrupted.abort());
@@ -46,6 +51,10 @@ export function logsCommand(surroundings: Surroundings, exit: (code: number) => 
       }
       exit(EXIT.success);
     });
+}
+
+function asItIs(text: string): string {
+  return text;
 }
 
 /** A log of another user is not an empty log. */

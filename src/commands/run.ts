@@ -6,6 +6,7 @@ import { type Controlled, type ControlServer, startControlServer } from '../serv
 import { type InspectTarget, inspectTarget } from '../services/inspector/address.ts';
 import { FlightRecorder } from '../services/inspector/flight-recorder.ts';
 import type { Inspected } from '../services/inspector/server.ts';
+import { SecretKeeper } from '../services/log/earlier-secrets.ts';
 import type { Logger } from '../services/log/logger.ts';
 import { type LoadOptions, tryLoadSettings } from '../services/settings/load.ts';
 import type { Settings } from '../services/settings/settings.ts';
@@ -130,9 +131,11 @@ class Daemon implements Controlled {
     const { version, startAgent } = this.#surroundings;
     const { home } = this.#sources;
     const recorder = new FlightRecorder(home);
+    const keeper = new SecretKeeper(home);
     const inspector = this.#inspector;
     const inspect = (event: InspectionEvent) => {
       recorder.observe(event);
+      keeper.observe(event);
       inspector?.observe(event);
     };
     const agent = await startAgent({ home, settings: this.#settings, log: this.#log, version, inspect });
@@ -164,6 +167,7 @@ class Daemon implements Controlled {
       standing: () => this.#standing(),
       onChange: (listener) => this.onChange(listener),
       heldPolicy: (hash) => this.#running().heldPolicy(hash),
+      secrets: () => this.#running().secrets(),
     };
     try {
       if (target.kind === 'stately') {

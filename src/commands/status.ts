@@ -9,7 +9,7 @@ import { statusFromDisk } from './from-disk.ts';
 import { settingsSources } from './options.ts';
 import { statusText } from './status-text.ts';
 import type { Surroundings } from './surroundings.ts';
-import { type Moment, watchText } from './watch-text.ts';
+import { type Moment, watchLine, watchText } from './watch-text.ts';
 
 /** How often a watch looks whether a daemon runs again, and the text is drawn anew so that its times stay true. */
 const LOOK_EVERY_MS = 1_000;
@@ -52,7 +52,7 @@ function shown(status: Status, json: boolean, { nowMs }: Surroundings): string {
   return json ? `${JSON.stringify(status)}\n` : statusText(status, nowMs());
 }
 
-/** Shows the status until interrupted: drawn over itself on a terminal, one text or line after the other elsewhere. */
+/** Shows the status until interrupted: drawn over itself on a terminal, a line for each change elsewhere. */
 async function watch(sources: LoadOptions, json: boolean, surroundings: Surroundings): Promise<number> {
   const { terminal } = surroundings;
   const interrupted = new AbortController();
@@ -60,16 +60,20 @@ async function watch(sources: LoadOptions, json: boolean, surroundings: Surround
   const redraws = terminal.outIsTerminal && !json;
   let drawn = 0;
   let last: Status | null = null;
-  const watched = (status: Status) => {
-    const columns = redraws ? terminal.columns : undefined;
-    return watchText(status, lastMoments(sources.home), surroundings.nowMs(), columns);
+  let said = '';
+  const line = (status: Status) => {
+    // At one and the same instant, so that the time that passes is no change.
+    const now = watchLine(status, 0);
+    if (now !== said) terminal.out(watchLine(status, surroundings.nowMs()));
+    said = now;
   };
   const show = (status: Status) => {
     last = status;
-    const text = json ? shown(status, json, surroundings) : watched(status);
-    if (!redraws) return terminal.out(json ? text : `${text}\n`);
+    if (json) return terminal.out(shown(status, json, surroundings));
+    if (!redraws) return line(status);
+    const text = watchText(status, lastMoments(sources.home), surroundings.nowMs(), terminal);
     terminal.out(`${drawn > 0 ? `\x1b[${drawn}A\r` : ''}\x1b[J${text}`);
-    drawn = rowsOf(text, terminal.columns);
+    drawn = text.split('\n').length - 1;
   };
   const clock = redraws ? setInterval(() => last && show(last), LOOK_EVERY_MS) : null;
   try {
@@ -103,14 +107,6 @@ function lastMoments(home: string): Moment[] {
     at: one.at,
     words: momentInWords(one),
   }));
-}
-
-/** Screen rows that a text takes, with its long lines folded. */
-function rowsOf(text: string, columns: number): number {
-  return text
-    .split('\n')
-    .slice(0, -1)
-    .reduce((rows, line) => rows + Math.max(1, Math.ceil(line.length / columns)), 0);
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -15,6 +15,7 @@ export interface Terminal {
   err(text: string): void;
   readonly outIsTerminal: boolean;
   readonly columns: number;
+  readonly rows: number;
 }
 
 /** A running agent, as the commands see it. */
@@ -26,6 +27,8 @@ export interface RunningAgent {
   inspect(): Inspection;
   /** A policy that is held, as masked YAML; null: it is not held, or cannot be read. */
   heldPolicy(hash: string): Promise<string | null>;
+  /** The secrets of every policy that is held. */
+  secrets(): Promise<readonly string[]>;
   onChange(listener: () => void): () => void;
 }
 

@@ -130,8 +130,13 @@ function hideCopies(value: JsonValue, secrets: readonly string[]): JsonValue {
 }
 
 function sought(found: ReadonlySet<string>): string[] {
-  // Where a string was put into JSON text, it stands there with its escapes.
-  const forms = [...found].flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
+  // Where a string was put into JSON text, it stands there with its escapes; where a text was cut or trimmed, without its ends or line by line.
+  const forms = [...found].flatMap((secret) => [
+    secret,
+    JSON.stringify(secret).slice(1, -1),
+    ...(/\s/.test(secret) ? [secret.trim()] : []),
+    ...(secret.includes('\n') ? secret.split('\n').map((line) => line.trim()) : []),
+  ]);
   return [...new Set(forms)].filter((secret) => secret.length >= MIN_SOUGHT_LENGTH).sort((a, b) => b.length - a.length);
 }
 

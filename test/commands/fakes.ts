@@ -19,6 +19,7 @@ export function fakeTerminal(outIsTerminal = false): FakeTerminal {
     },
     outIsTerminal,
     columns: 80,
+    rows: 24,
   };
 }
 
@@ -110,6 +111,7 @@ export function fakeAgent(status: Status = aStatus()) {
     status: () => status,
     inspect: () => INSPECTION,
     heldPolicy: () => Promise.resolve(null),
+    secrets: () => Promise.resolve([]),
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

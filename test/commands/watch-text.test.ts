@@ -1,6 +1,6 @@
 /** What a watched status shows beside the status itself. */
 import { expect, test } from 'vitest';
-import { watchText } from '../../src/commands/watch-text.ts';
+import { watchLine, watchText } from '../../src/commands/watch-text.ts';
 import { aStatus, NOW, policy } from './fakes.ts';
 
 const rowsOf = (text: string) =>
@@ -56,7 +56,34 @@ test('ends with what happened last, the newest at the end, below the components'
 
 test('keeps an event to one row of the terminal', () => {
   const moments = [{ at: NOW, words: `agent: ${'x'.repeat(200)}` }];
-  const last = watchText(aStatus(), moments, NOW, 60).trimEnd().split('\n').at(-1);
+  const last = watchText(aStatus(), moments, NOW, { columns: 60, rows: 100 }).trimEnd().split('\n').at(-1);
   expect(last).toHaveLength(60);
   expect(last).toMatch(/^ {4}just now {3}agent: x+…$/);
+});
+
+test('takes no more rows than the terminal has, and keeps the whole opening in sight', () => {
+  const rejected = [
+    {
+      ...policy(4),
+      kind: 'check',
+      reason: 'a long story about a directive that nobody knows in a file that is long as well',
+      rejected_at: new Date(NOW).toISOString(),
+      next_try: null,
+    },
+  ];
+  const components = Array.from({ length: 40 }, (_, number) => ({ ...aStatus().components[0], id: `c${number}` }));
+  const status = aStatus({ policy: { received: policy(4), rejected }, components: components as never });
+  const text = watchText(status, [], NOW, { columns: 40, rows: 20 });
+  const lines = text.split('\n');
+  expect(lines).toHaveLength(20); // the last one is where the cursor stands
+  expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(40);
+  expect(lines.slice(0, 5).join(' ')).toContain('in a file that is long as well.');
+  expect(lines.at(-2)).toMatch(/^ {2}… \d+ more lines/);
+});
+
+test('is a line for each change where there is no terminal', () => {
+  const status = aStatus({ path: { policy: 'apply' }, policy: { received: policy(4) } });
+  expect(watchLine(status, NOW)).toBe(
+    '2026-11-23T12:00:00.000Z Applying web:4 (web:3 ran before). [running.apply, link checkingIn; received web:4 › running web:3 › persisted web:3 › acked web:3] web:4 is being applied.\n',
+  );
 });

@@ -1,17 +1,19 @@
 /** The inspector in a real browser, looking at a real agent through a change, a rejection and a death. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Locator } from 'playwright-core';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
+import { componentPaths } from '../../src/services/home.ts';
 import type { InspectorOptions, startInspector } from '../../src/services/inspector/server.ts';
 import type { Status } from '../../src/wire/control.ts';
 import { aStatus } from '../commands/fakes.ts';
 import { anAgent } from '../inspector/machine.ts';
+import { readZip } from '../support/zip.ts';
 import { noBrowser, type OpenPage, openPage } from './support/browser.ts';
 import type { World, WorldOptions } from './support/world.ts';
 import { pidIn, settledOn, world } from './support/world.ts';
@@ -285,6 +287,33 @@ describe.skipIf(noBrowser())('the inspector', () => {
     expect(JSON.stringify(readRecordings(home, 10_000))).not.toContain('v3ry');
   });
 
+  test('tells no secret of a policy that came and went before this start', async () => {
+    const { page, fleet, agent, url, home, inspect } = await inspected();
+    const keys = ['first-gone-key', 'second-gone-key', 'third-held-key', 'fourth-held-key', 'fifth-held-key'];
+    for (const [number, api_key] of keys.entries()) {
+      await fleet.policy(uptime(`${number + 2}s`), { outputs: { default: { type: 'none', api_key } } });
+      await agent.status(settledOn(number + 3), `settled on policy ${number + 3}`);
+    }
+    const { output } = componentPaths(home, 'uptime-default');
+    await appendFile(output, `it repeats ${SECRET} and ${keys.join(', ')}\n`);
+    await agent.kill9();
+    agent.start(inspect);
+    await agent.status(({ start, path }) => start.number === 2 && path.policy === 'checkin', 'the next start');
+    const token = new URL(url).searchParams.get('token');
+    const shown = await fetch(new URL('/output/uptime-default', url), {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    const { out } = await agent.run('logs', '--component', 'uptime-default');
+    const file = join(home, '..', 'taken.zip');
+    await agent.run('diagnostics', '-f', file);
+    const taken = readZip(file).get('components/uptime-default/output.log') ?? '';
+    for (const text of [await shown.text(), out, taken]) {
+      expect(text).toContain('it repeats <REDACTED>');
+      expect(text).not.toMatch(/v3ry|-key/);
+    }
+    await page.close();
+  });
+
   test('waits while it is paused, and misses nothing', async () => {
     const { page, fleet, agent } = await inspected();
     const last = () => wordsIn(page.locator('.row').last());
@@ -348,7 +377,12 @@ describe.skipIf(noBrowser())('the inspector', () => {
       address: { host: '127.0.0.1', port: await freePort(), exact: true },
       home: '/nowhere',
       version: '0',
-      inspected: { standing: () => standing, onChange: () => () => {}, heldPolicy: () => Promise.resolve(null) },
+      inspected: {
+        standing: () => standing,
+        onChange: () => () => {},
+        heldPolicy: () => Promise.resolve(null),
+        secrets: () => Promise.resolve([]),
+      },
       log: createLogger({ level: 'error', format: 'ecs', screen: null, file: null, version: '0' }),
     };
     const inspector = await server.startInspector(options);

@@ -1,9 +1,11 @@
 /** Who the inspector lets in, and what it gives them. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { secretsIn } from '../../src/policy/mask.ts';
 import { componentPaths } from '../../src/services/home.ts';
 import { inspectAddress } from '../../src/services/inspector/address.ts';
 import { type Inspector, startInspector } from '../../src/services/inspector/server.ts';
@@ -41,6 +43,7 @@ function start(): Promise<Inspector> {
     inspected: {
       standing: () => STANDING,
       onChange: () => () => {},
+      secrets: () => Promise.resolve(secretsIn({ password: 'held-by-the-disk\n' })),
       heldPolicy: (hash) => Promise.resolve(hash === HASH ? 'id: web\n' : null),
     },
     log: createLogger({ level: 'error', format: 'ecs', screen: null, file: null, version: '0' }),
@@ -178,6 +181,9 @@ describe('the inspector', () => {
     const { body } = await ask('/output/nginx-default-web', bearer());
     expect(body).toContain('one\ntwo');
     expect(body).not.toContain('abcdefghijkl');
+    // At the very end of what is shown, where a line break of the secret is not.
+    writeFileSync(output, 'one\nheld-by-the-disk\n');
+    expect((await ask('/output/nginx-default-web', bearer())).body).toBe('one\n<REDACTED>');
     expect((await ask('/output/other', bearer())).status).toBe(404);
   });
 });
@@ -190,6 +196,14 @@ describe('the token', () => {
     const after = await start(); // the one before did not say goodbye
     expect(new URL(after.url).searchParams.get('token')).toBe(before);
     await after.close();
+  });
+
+  test('has a new one when something else lies in its place', async () => {
+    await inspector.close();
+    execFileSync('mkfifo', [join(home, 'inspect-token')]);
+    inspector = await start();
+    expect(token()).toHaveLength(32);
+    expect(statSync(join(home, 'inspect-token')).isFile()).toBe(true);
   });
 
   test('ends with an orderly end', async () => {

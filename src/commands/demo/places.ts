@@ -1,5 +1,5 @@
 /** Where the parts of a demo lie on disk and listen, and how the example is laid out there. */
-import { copyFile, mkdir, readdir, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -37,9 +37,22 @@ export async function laySpecs({ policies, home }: Places): Promise<void> {
   }
 }
 
-/** The example's policy, unless there is one already. */
-export async function layPolicy({ policy }: Places): Promise<void> {
-  await copyIfMissing(join(EXAMPLES, 'policy.yml'), policy);
+/** As the example's policy has it. */
+const EXAMPLE_ADDRESS = '127.0.0.1:8220';
+
+/** The example's policy, looking at the server where this demo has it; one that somebody has edited stays as it is. */
+export async function layPolicy({ policy }: Places, listen: string): Promise<void> {
+  const example = await readFile(join(EXAMPLES, 'policy.yml'), 'utf8');
+  const there = await readFile(policy, 'utf8').catch(() => null);
+  const wanted = example.replaceAll(EXAMPLE_ADDRESS, listen);
+  if (there === null || (there !== wanted && isLaid(there, example))) await writeFile(policy, wanted);
+}
+
+/** Is it the example, perhaps with the address of an earlier demo? */
+function isLaid(text: string, example: string): boolean {
+  const parts = example.split(EXAMPLE_ADDRESS);
+  const address = text.slice(parts[0]?.length).match(/^[\w.[\]:-]+/)?.[0];
+  return address !== undefined && text === parts.join(address);
 }
 
 async function copyIfMissing(from: string, to: string): Promise<void> {

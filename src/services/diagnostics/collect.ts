@@ -15,6 +15,8 @@ export interface CollectOptions {
   readonly archive: Pick<Archive, 'add'>;
   /** Length of the longest known secret, in characters. */
   readonly longestSecret: number;
+  /** Hides the secrets of policies that are not held any more. */
+  readonly hideEarlier: (text: string) => string;
   /** Told of each part before it is read. */
   readonly onPart: (name: string, index: number) => void;
   readonly signal: AbortSignal;
@@ -25,13 +27,13 @@ const TOTAL_MAX_CHARACTERS = 256 * 1024 * 1024;
 
 /** Rejects with DIAGNOSTICS_FAILED when the archive takes no more or `signal` aborts. */
 export async function collect(options: CollectOptions): Promise<Collected> {
-  const { parts, archive, longestSecret, onPart, signal } = options;
+  const { parts, archive, longestSecret, hideEarlier, onPart, signal } = options;
   const taken = new Set<string>();
   const failures: string[] = [];
   let characters = 0;
   const add = async (entry: Entry) => {
     if (signal.aborted) throw new HoldfastError('DIAGNOSTICS_FAILED', 'it was interrupted, and nothing is left of it');
-    const text = entryText(entry, longestSecret);
+    const text = hideEarlier(entryText(entry, longestSecret));
     const path = free(entry.path, taken);
     await archive.add(path, text);
     characters += text.length;

@@ -16,9 +16,16 @@ export function readRecordings(home: string, most: number): Recording[] {
   return recordings;
 }
 
-/** The last of a start that stand for themselves, without what only came again and again. */
+/** The last of a start that stand for themselves, without what only came again and again, and without probes of programs that are as they were. */
 export function lastWords({ moments }: Recording, most: number): readonly RecordedMoment[] {
-  return moments.filter(({ times }) => times === undefined).slice(-most);
+  return moments.filter((moment) => moment.times === undefined && !isProbe(moment)).slice(-most);
+}
+
+const PROBING = /^component\..+\.(probing|resting)(#\d+)?$/;
+
+/** From trying to resting between two tries, or back. */
+function isProbe({ transitions, states }: RecordedMoment): boolean {
+  return transitions.every((one) => PROBING.test(one)) && states.every((one) => PROBING.test(one));
 }
 
 /** From its lines of JSON, whoever wrote them; null: it does not say which start it is of. */

@@ -1,8 +1,10 @@
 /** The live inspector: the page, told of the daemon in this process. */
 import { join } from 'node:path';
 import type { InspectionEvent } from 'xstate';
+import { maskText as maskKnown } from '../../policy/mask.ts';
 import type { Standing } from '../../wire/inspector.ts';
 import { componentPaths } from '../home.ts';
+import { EarlierSecrets } from '../log/earlier-secrets.ts';
 import { LOG_FILE, type Logger } from '../log/logger.ts';
 import { prettyLines } from '../log/pretty.ts';
 import { lastLines } from '../log/read-log.ts';
@@ -21,6 +23,8 @@ export interface Inspected {
   onChange(listener: () => void): () => void;
   /** A policy that is held, as masked YAML; null: it is not held, or cannot be read. */
   heldPolicy(hash: string): Promise<string | null>;
+  /** The secrets of every policy that is held, whether or not it has passed through this process. */
+  secrets(): Promise<readonly string[]>;
 }
 
 export interface Inspector {
@@ -67,6 +71,14 @@ function liveSource(observer: Observer, { home, version, inspected }: InspectorO
     return found === null ? null : secrets.hideIn(found);
   };
   const pretty = prettyLines({ colour: false });
+  /** What lies on disk may repeat the secrets of policies that came and went before this process. */
+  const written = async (text: string) => {
+    const held = maskKnown(
+      text,
+      [...(await inspected.secrets())].sort((a, b) => b.length - a.length),
+    );
+    return EarlierSecrets.read(home).hide(secrets.hide(held));
+  };
   return {
     hello: () => ({
       life: observer.life,
@@ -88,8 +100,8 @@ function liveSource(observer: Observer, { home, version, inspected }: InspectorO
     },
     output: async (id) => {
       const isKnown = inspected.standing()?.status.components.some((one) => one.id === id) ?? false;
-      return isKnown ? secrets.hide(lastLines(componentPaths(home, id).output, OUTPUT_LINES).join('\n')) : null;
+      return isKnown ? written(lastLines(componentPaths(home, id).output, OUTPUT_LINES).join('\n')) : null;
     },
-    log: async () => secrets.hide(lastLines(join(home, LOG_FILE), LOG_LINES).map(pretty).join('')),
+    log: () => written(lastLines(join(home, LOG_FILE), LOG_LINES).map(pretty).join('')),
   };
 }
