@@ -20,19 +20,18 @@ export function demoCommand(surroundings: Surroundings, exit: (code: number) => 
     .description('Fleet server, agent and an example program in one go, under the current directory')
     .option('--dir <dir>', `where everything of the demo goes (default: ${DIRECTORY}, of a tour ${DIRECTORY}/tour)`)
     .option('--listen <host:port>', 'where the Fleet server listens', `127.0.0.1:${USUAL_PORT}`)
-    .option('--inspect', 'print the URL of a page that shows the charts live')
+    .option('--inspect', 'print the URL of a page that shows the charts live; a tour always does')
     .option('--tour', 'tell a story: change, break, kill and lose things; exit code 0 only when every step was seen')
     .action(async (options: { dir?: string; listen: string; inspect?: boolean; tour?: boolean }) => {
       const places = placesIn(resolve(options.dir ?? (options.tour ? join(DIRECTORY, 'tour') : DIRECTORY)));
-      const inspect = options.inspect === true;
       const listen = await freeAddress(options.listen);
       if (options.tour) {
         const { takeTour } = await import('./demo/tour.ts');
-        return exit(await takeTour(places, listen, inspect, surroundings));
+        return exit(await takeTour(places, listen, surroundings));
       }
       await laySpecs(places);
       await layPolicy(places, listen);
-      exit(await new Demo(places, listen, inspect, surroundings).run());
+      exit(await new Demo(places, listen, options.inspect ? '--inspect' : null, surroundings).run());
     });
 }
 
@@ -48,7 +47,7 @@ class Demo {
   #ending = false;
   #ended: () => void = () => {};
 
-  constructor(places: Places, listen: string, inspect: boolean, surroundings: Surroundings) {
+  constructor(places: Places, listen: string, inspect: string | null, surroundings: Surroundings) {
     this.#places = places;
     this.#surroundings = surroundings;
     this.#daemons = new Daemons({

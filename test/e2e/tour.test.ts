@@ -45,6 +45,11 @@ async function take(onLine: (line: Line) => void = () => {}, prepare?: (dir: str
   return { code, text: lines.join('\n'), left: await processesNaming(dir) };
 }
 
+async function lookAt(link: string): Promise<string> {
+  const response = await fetch(link);
+  return `${response.status} ${await response.text()}`;
+}
+
 async function processesNaming(dir: string): Promise<string[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found = await Promise.all(
@@ -58,7 +63,23 @@ async function processesNaming(dir: string): Promise<string[]> {
 }
 
 test('every step is seen, and nothing is left running', { timeout: 300_000 }, async () => {
-  const { code, text, left } = await take();
+  let step = '';
+  const links: string[] = [];
+  const looks: Promise<string>[] = [];
+  const { code, text, left } = await take(({ text }) => {
+    step = /── (\d)\/9/.exec(text)?.[1] ?? step;
+    const link = /See it live, and leave it open: (http\S+)/.exec(text)?.[1];
+    if (link === undefined) return;
+    links.push(link);
+    // After these steps the agent lives on for a while: it is the first one, and one that came after two kills and an orderly end.
+    if (step === '1' || step === '7') looks.push(lookAt(link));
+  });
+  expect(links).toHaveLength(8); // after the last step nobody is left to be looked at
+  expect(new Set(links).size).toBe(1);
+  expect(await Promise.all(looks)).toEqual([
+    expect.stringContaining('200 <!doctype html>'),
+    expect.stringContaining('200 <!doctype html>'),
+  ]);
   expect(text).toMatch(/tour {2}┃ All 9 steps were seen, in \d+ s\./);
   expect(code, text).toBe(0);
   expect(text).toContain('every: "soon" is not a duration');

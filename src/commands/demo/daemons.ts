@@ -19,7 +19,8 @@ export interface DaemonOptions {
   readonly places: Places;
   /** `host:port` of the Fleet server. */
   readonly listen: string;
-  readonly inspect: boolean;
+  /** `--inspect` as the agent is given it; null: without. */
+  readonly inspect: string | null;
   readonly onLine: (name: DaemonName, line: string) => void;
   /** Called when it has ended and said everything. */
   readonly onEnd?: (name: DaemonName, end: End) => void;
@@ -85,6 +86,6 @@ export class Daemons {
       return ['fleet', '--policies', policies, '--listen', listen, '--state', fleet, '--token', TOKEN];
     }
     const server = ['--url', `http://${listen}`, '--enrollment-token', TOKEN, '--insecure'];
-    return ['run', '--home', home, ...server, '--log-format', 'pretty', ...(inspect ? ['--inspect'] : [])];
+    return ['run', '--home', home, ...server, '--log-format', 'pretty', ...(inspect === null ? [] : [inspect])];
   }
 }

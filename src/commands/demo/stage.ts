@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { fetchListing } from '../../fleet-server/admin-client.ts';
 import type { AgentView } from '../../fleet-server/views.ts';
 import { homePaths } from '../../services/home.ts';
+import { leaveToken } from '../../services/inspector/token-file.ts';
 import { allProcesses, lives, readEnvironment, readProcess } from '../../services/process/proc.ts';
 import type { Status } from '../../wire/control.ts';
 import { statusSentence } from '../status-sentence.ts';
@@ -19,7 +20,8 @@ const LOOK_EVERY_MS = 100;
 export interface StageOptions {
   readonly places: Places;
   readonly listen: string;
-  readonly inspect: boolean;
+  /** `host:port` of the page that shows the agent live, and the token that lets in: the same in each of its lives, so that an open page goes on. */
+  readonly inspect: { readonly address: string; readonly token: string };
   readonly surroundings: Surroundings;
   /** Every wait ends when it is aborted. */
   readonly interrupted: AbortSignal;
@@ -35,13 +37,18 @@ export class Stage {
   #heard = '';
   #now: Status | null = null;
   #program = 0;
-  /** Of the page that shows the agent live; null: it was not asked for, or is not there yet. */
+  /** Of the page that shows the agent live; null: no agent lives. */
   inspector: string | null = null;
 
   constructor(options: StageOptions) {
     const { places, listen, inspect, surroundings } = options;
     this.#options = options;
-    this.#daemons = new Daemons({ places, listen, inspect, onLine: (name, line) => this.#line(name, line) });
+    this.#daemons = new Daemons({
+      places,
+      listen,
+      inspect: `--inspect=${inspect.address}`,
+      onLine: (name, line) => this.#line(name, line),
+    });
     this.#followed = followAgent(places.home, surroundings.env, this.#down.signal, (status) => {
       // What a process said last may arrive after its end.
       if (status.pid !== this.#daemons.pid('agent')) return;
@@ -98,6 +105,7 @@ export class Stage {
 
   startAgent(): void {
     this.#now = null;
+    leaveToken(this.#options.places.home, this.#options.inspect.token);
     this.#daemons.start('agent');
   }
 

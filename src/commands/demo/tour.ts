@@ -5,8 +5,10 @@ import { createInterface } from 'node:readline/promises';
 import { EXIT, HoldfastError } from '../../errors.ts';
 import { controlClient } from '../../services/control/client.ts';
 import { homePaths } from '../../services/home.ts';
+import { INSPECT_PORT } from '../../services/inspector/address.ts';
+import { newToken } from '../../services/inspector/admission.ts';
 import type { Surroundings } from '../surroundings.ts';
-import { laySpecs, type Places, shortened } from './places.ts';
+import { freeAddress, laySpecs, type Places, shortened } from './places.ts';
 import { endPrograms, Stage } from './stage.ts';
 import { STEPS, type Step } from './tour-steps.ts';
 
@@ -26,12 +28,7 @@ policy.apply.stable_for: 1s
  *
  * @throws HoldfastError USAGE: the directory holds something else; HOME_LOCKED: a tour goes on there
  */
-export async function takeTour(
-  places: Places,
-  listen: string,
-  inspect: boolean,
-  surroundings: Surroundings,
-): Promise<number> {
+export async function takeTour(places: Places, listen: string, surroundings: Surroundings): Promise<number> {
   await prepare(places, surroundings);
   const interrupted = new AbortController();
   const unlisten = surroundings.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], () => interrupted.abort());
@@ -40,7 +37,7 @@ export async function takeTour(
   const stage = new Stage({
     places,
     listen,
-    inspect,
+    inspect: { address: await freeAddress(`127.0.0.1:${INSPECT_PORT}`), token: newToken() },
     surroundings,
     interrupted: interrupted.signal,
     onLine: (name, line) => terminal.out(`${name.padEnd(5)} │ ${line}\n`),
@@ -82,7 +79,7 @@ async function take(
   say(`── ${place} ${step.title} ──`);
   for (const line of wrapped(step.tells, columns - 8)) say(line);
   for (const line of await step.act(stage)) say(`✓ ${line}`);
-  if (stage.inspector !== null) say(`  Look: ${stage.inspector}`);
+  if (stage.inspector !== null) say(`  See it live, and leave it open: ${stage.inspector}`);
 }
 
 /** Lines of whole words, each as long as it may be. */
