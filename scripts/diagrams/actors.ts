@@ -127,7 +127,7 @@ function unique(messages: readonly Message[]): Message[] {
 
 /** The actors, what they tell each other, and what they use outside. */
 export function systemDrawing(root: string): Drawing {
-  const actors = Object.keys(ACTORS).filter((name) => name !== 'enrollment');
+  const actors = Object.keys(ACTORS);
   const boxes: Box[] = [
     box(
       'outside',
@@ -150,6 +150,7 @@ export function systemDrawing(root: string): Drawing {
     boxes,
     arrows: [...messages, ...calls],
     direction: 'DOWN',
+    isSmall: false,
   };
 }
 

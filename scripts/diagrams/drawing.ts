@@ -51,4 +51,6 @@ export interface Drawing {
   readonly boxes: readonly Box[];
   readonly arrows: readonly Arrow[];
   readonly direction: 'DOWN' | 'RIGHT';
+  /** Drawn small: no words at the arrows and no legend. */
+  readonly isSmall: boolean;
 }

@@ -44,6 +44,7 @@ export interface Picture {
   /** Outer ones first. */
   readonly boxes: readonly PlacedBox[];
   readonly arrows: readonly PlacedArrow[];
+  readonly isSmall: boolean;
 }
 
 const OUTSIDE = {
@@ -70,13 +71,23 @@ const SPACING = {
   'elk.layered.thoroughness': '40',
 } as const;
 
+/** Over {@link SPACING}, where there are no words between the boxes. */
+const TIGHT = {
+  'elk.layered.spacing.nodeNodeBetweenLayers': '22',
+  'elk.layered.spacing.edgeNodeBetweenLayers': '9',
+  'elk.layered.spacing.edgeEdgeBetweenLayers': '6',
+  'elk.spacing.nodeNode': '14',
+  'elk.spacing.edgeNode': '9',
+  'elk.spacing.edgeEdge': '6',
+} as const;
+
 /** Lays a drawing out. The same drawing always comes out the same. */
 export async function layOut(drawing: Drawing): Promise<Picture> {
-  const options = { ...SPACING, 'elk.direction': drawing.direction };
+  const options = { ...SPACING, ...(drawing.isSmall ? TIGHT : {}), 'elk.direction': drawing.direction };
   const graph: ElkNode = {
     id: ' root',
     layoutOptions: { ...OUTSIDE, ...options },
-    children: drawing.boxes.map((box) => nodeOf(box, options)),
+    children: drawing.boxes.map((box) => nodeOf(box, options, drawing.isSmall)),
     edges: drawing.arrows.map(edgeOf),
   };
   const laid = await new elk.default().layout(graph);
@@ -85,6 +96,7 @@ export async function layOut(drawing: Drawing): Promise<Picture> {
   return {
     name: drawing.name,
     title: drawing.title,
+    isSmall: drawing.isSmall,
     width: Math.ceil(laid.width ?? 0),
     height: Math.ceil(laid.height ?? 0),
     boxes: drawing.boxes.flatMap((box) => placed(box, places, 0)),
@@ -92,7 +104,7 @@ export async function layOut(drawing: Drawing): Promise<Picture> {
   };
 }
 
-function nodeOf(box: Box, options: Record<string, string>): ElkNode {
+function nodeOf(box: Box, options: Record<string, string>, isSmall: boolean): ElkNode {
   if (box.kind === 'initial') return { id: box.id, width: 10, height: 10 };
   const pills = box.pills.map(pillWidth);
   if (box.boxes.length === 0) {
@@ -100,7 +112,7 @@ function nodeOf(box: Box, options: Record<string, string>): ElkNode {
     const inner = Math.max(textWidth(box.title, SIZES.title, true), ...pills);
     return {
       id: box.id,
-      width: Math.max(box.kind === 'elsewhere' ? 60 : 96, inner + 28),
+      width: Math.max(box.kind === 'elsewhere' || isSmall ? 60 : 96, inner + (isSmall ? 16 : 28)),
       height: 36 + (pills.length === 0 ? 0 : pills.length * (SIZES.pillHeight + 4) + 2),
     };
   }
@@ -113,7 +125,7 @@ function nodeOf(box: Box, options: Record<string, string>): ElkNode {
       'elk.nodeSize.constraints': 'MINIMUM_SIZE',
       'elk.nodeSize.minimum': `(${header}, 60)`,
     },
-    children: box.boxes.map((child) => nodeOf(child, options)),
+    children: box.boxes.map((child) => nodeOf(child, options, isSmall)),
   };
 }
 

@@ -5,6 +5,8 @@ import { textWidth } from './text-width.ts';
 
 const CORNER = 7;
 const LEGEND_ROW = 26;
+/** Fits the first screen of a page. */
+const SMALL_WIDTH = 900;
 
 /** What each kind of arrow means, in the order of the legend. */
 const LEGEND: readonly (readonly [ArrowKind, string])[] = [
@@ -20,16 +22,18 @@ const LEGEND: readonly (readonly [ArrowKind, string])[] = [
 /** The picture as one SVG document, its legend included. */
 export function svgOf(picture: Picture): string {
   const { name, title, boxes, arrows } = picture;
-  const legend = legendOf(picture);
+  const legend = picture.isSmall ? { svg: '', height: 0 } : legendOf(picture);
   const width = picture.width;
   const height = picture.height + legend.height;
+  // One for a glance is looked at as it is.
+  const scale = picture.isSmall ? Math.min(1, SMALL_WIDTH / width) : 1;
   return `${[
-    `<svg xmlns="http://www.w3.org/2000/svg" id="hf-${name}" class="hf" data-chart="${name}" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escaped(title)}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" id="hf-${name}" class="hf" data-chart="${name}" viewBox="0 0 ${width} ${height}" width="${Math.round(width * scale)}" height="${Math.round(height * scale)}" role="img" aria-label="${escaped(title)}">`,
     `<style>${STYLE}</style>`,
     `<rect class="paper" width="${width}" height="${height}" rx="12"/>`,
     ...boxes.filter(({ hasBoxes }) => hasBoxes).map((box) => boxSvg(box, name)),
     ...arrows.map(arrowSvg),
-    ...boxes.filter(({ hasBoxes }) => hasBoxes).map(headerSvg),
+    ...boxes.filter(({ hasBoxes }) => hasBoxes).map((box) => headerSvg(box, arrows)),
     ...boxes.filter(({ hasBoxes }) => !hasBoxes).map((box) => boxSvg(box, name)),
     ...arrows.map(wordsSvg).filter((text) => text !== ''),
     `<g class="legend" transform="translate(0,${picture.height - 8})">${legend.svg}</g>`,
@@ -52,8 +56,10 @@ function boxSvg(box: PlacedBox, chart: string): string {
   ].join('');
 }
 
-/** Above the arrows, since some cross it. */
-function headerSvg({ id, x, y, title, pills, tooltip }: PlacedBox): string {
+/** Beside the arrows that pass where it would stand; above them where there is no room beside. */
+function headerSvg(box: PlacedBox, arrows: readonly PlacedArrow[]): string {
+  const { id, y, title, pills, tooltip } = box;
+  const x = headerPlace(box, arrows);
   let at = x + 16 + textWidth(title, SIZES.title, true) + 14;
   const drawn = pills.map((text) => {
     const svg = pillSvg(text, at, y + 10);
@@ -62,6 +68,30 @@ function headerSvg({ id, x, y, title, pills, tooltip }: PlacedBox): string {
   });
   const words = `<text class="title" x="${tenths(x + 16)}" y="${tenths(y + 24)}">${escaped(title)}</text>`;
   return `<g class="header" data-of="${escaped(id)}"><title>${escaped(tooltip)}</title>${words}${drawn.join('')}</g>`;
+}
+
+const CLEARANCE = 8;
+
+/** The leftmost x at which the header of a box is crossed by no arrow and no words; that of the box itself where there is none. */
+function headerPlace({ x, y, width, title, pills }: PlacedBox, arrows: readonly PlacedArrow[]): number {
+  const needed =
+    textWidth(title, SIZES.title, true) + pills.reduce((sum, one) => sum + pillWidth(one) + SIZES.pillGap, 14);
+  const isInBand = (top: number, bottom: number) => bottom > y + 4 && top < y + SIZES.header;
+  const taken = arrows.flatMap(({ points, label }) => {
+    const lines = points.slice(1).flatMap((to, index) => {
+      const from = points[index] as Point;
+      const isCrossing = isInBand(Math.min(from.y, to.y), Math.max(from.y, to.y));
+      return isCrossing ? [{ from: Math.min(from.x, to.x), to: Math.max(from.x, to.x) }] : [];
+    });
+    const isOver = label !== null && isInBand(label.y, label.y + label.height);
+    return isOver ? [...lines, { from: label.x, to: label.x + label.width }] : lines;
+  });
+  const last = x + width - needed - 32;
+  for (let at = x; at <= last; at += 4) {
+    const from = at + 16 - CLEARANCE;
+    if (taken.every((one) => one.to < from || one.from > from + needed + 2 * CLEARANCE)) return at;
+  }
+  return x;
 }
 
 function insideSvg({ x, y, width, title, pills, kind }: PlacedBox): string {

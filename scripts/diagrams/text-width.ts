@@ -1,27 +1,131 @@
-/** How wide words are in the typefaces that the pictures ask for: there is no typesetter when they are made. */
+/**
+ * How wide words are in DejaVu Sans, the widest of the typefaces that the pictures ask for and the one that a bare Linux has: there is no typesetter
+ * when they are made, and what fits in that one fits in all.
+ */
 
-/** Advance widths of Helvetica (and Arial, Liberation Sans) in thousandths of an em, for the characters that are not near 556. */
-const WIDTHS: Readonly<Record<string, number>> = Object.fromEntries(
-  [
-    [222, 'ijl'],
-    [278, " !,./:;[]\\It|·'"],
-    [333, '()-r`f'],
-    [355, '"“”'],
-    [500, 'ckJsvxyz'],
-    [584, '+<>=~→'],
-    [667, 'ABEKPSVXY&'],
-    [722, 'CDHNRUw'],
-    [778, 'GOQ'],
-    [833, 'mM'],
-    [944, 'W—…%'],
-  ].flatMap(([width, characters]) => [...String(characters)].map((one) => [one, Number(width)])),
-);
-
-/** Other faces of the list are wider. */
-const SLACK = 1.08;
+/** Advance widths in thousandths of an em. */
+const REGULAR = widths([
+  [275, "'"],
+  [278, 'ijl'],
+  [295, 'IJ'],
+  [318, ' ,.·’'],
+  [337, '/:;\\|'],
+  [352, 'f'],
+  [361, '-'],
+  [390, '()[]'],
+  [392, 't'],
+  [401, '!'],
+  [411, 'r'],
+  [460, '"'],
+  [500, '*_`'],
+  [518, '“”'],
+  [521, 's'],
+  [525, 'z'],
+  [531, '?'],
+  [550, 'c'],
+  [557, 'L'],
+  [575, 'F'],
+  [579, 'k'],
+  [592, 'vxy'],
+  [603, 'P'],
+  [611, 'TY'],
+  [612, 'o'],
+  [613, 'a'],
+  [615, 'e'],
+  [632, 'E'],
+  [634, 'hnu'],
+  [635, 'Sbdgpq'],
+  [636, '0123456789${}'],
+  [656, 'K'],
+  [684, 'AV'],
+  [685, 'XZ'],
+  [686, 'B'],
+  [695, 'R'],
+  [698, 'C'],
+  [732, 'U'],
+  [748, 'N'],
+  [752, 'H'],
+  [770, 'D'],
+  [775, 'G'],
+  [780, '&'],
+  [787, 'OQ'],
+  [818, 'w'],
+  [838, '#+<=>^~→'],
+  [863, 'M'],
+  [950, '%'],
+  [974, 'm'],
+  [989, 'W'],
+  [1000, '@—…'],
+]);
+/** Of the weight that titles have. */
+const BOLD = widths([
+  [306, "'"],
+  [343, 'ijl'],
+  [348, ' '],
+  [365, '/\\|'],
+  [372, 'IJ'],
+  [380, ',.·’'],
+  [400, ':;'],
+  [415, '-'],
+  [435, 'f'],
+  [456, '!'],
+  [457, '()[]'],
+  [478, 't'],
+  [493, 'r'],
+  [500, '_`'],
+  [521, '"'],
+  [523, '*'],
+  [580, '?'],
+  [582, 'z'],
+  [593, 'c'],
+  [595, 's'],
+  [637, 'L'],
+  [645, 'x'],
+  [652, 'vy'],
+  [657, '“”'],
+  [665, 'k'],
+  [675, 'a'],
+  [678, 'e'],
+  [682, 'T'],
+  [683, 'EF'],
+  [687, 'o'],
+  [696, '0123456789$'],
+  [712, 'hnu{}'],
+  [716, 'bdgpq'],
+  [720, 'S'],
+  [724, 'Y'],
+  [725, 'Z'],
+  [733, 'P'],
+  [734, 'C'],
+  [762, 'B'],
+  [770, 'R'],
+  [771, 'X'],
+  [774, 'AV'],
+  [775, 'K'],
+  [812, 'U'],
+  [821, 'G'],
+  [830, 'D'],
+  [837, 'HN'],
+  [838, '#+<=>^~→'],
+  [850, 'OQ'],
+  [872, '&'],
+  [924, 'w'],
+  [995, 'M'],
+  [1000, '@—…'],
+  [1002, '%'],
+  [1042, 'm'],
+  [1103, 'W'],
+]);
+/** As wide as most letters. */
+const OTHERS = 700;
 
 /** In pixels. */
 export function textWidth(text: string, sizePx: number, bold = false): number {
-  const thousandths = [...text].reduce((sum, one) => sum + (WIDTHS[one] ?? 556), 0);
-  return Math.ceil((thousandths / 1000) * sizePx * SLACK * (bold ? 1.06 : 1));
+  const table = bold ? BOLD : REGULAR;
+  const thousandths = [...text].reduce((sum, one) => sum + (table.get(one) ?? OTHERS), 0);
+  return Math.ceil((thousandths / 1000) * sizePx);
+}
+
+function widths(table: readonly (readonly [number, string])[]): ReadonlyMap<string, number> {
+  return new Map(table.flatMap(([width, characters]) => [...characters].map((one) => [one, width] as const)));
 }

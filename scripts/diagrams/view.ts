@@ -10,9 +10,13 @@ export interface View {
   readonly within?: string;
   /** States whose insides are not shown. */
   readonly folded?: readonly string[];
+  /** States that are not shown. */
+  readonly omitted?: readonly string[];
   /** Transitions that are not shown. */
   readonly without?: (transition: ChartTransition) => boolean;
   readonly direction?: 'DOWN' | 'RIGHT';
+  /** For a glance: without the words at the arrows, which stand in their tooltips. */
+  readonly isSmall?: boolean;
 }
 
 /** Longest line of a label, in characters. */
@@ -30,17 +34,18 @@ export function drawingOf(view: View): Drawing {
     name: view.name,
     title: view.title,
     boxes: [...boxes, ...stubs],
-    arrows: [...entries(view, shown), ...arrows],
+    arrows: [...entries(view, shown), ...arrows].map((arrow) => (view.isSmall ? { ...arrow, words: [] } : arrow)),
     direction: view.direction ?? 'DOWN',
+    isSmall: view.isSmall ?? false,
   };
 }
 
-function shownStates({ chart, within, folded = [] }: View): Map<string, ChartState> {
+function shownStates({ chart, within, folded = [], omitted = [] }: View): Map<string, ChartState> {
   const shown = new Map<string, ChartState>();
   for (const state of chart.states) {
     const isRoot = within === undefined ? state.parent === null : state.id === within;
     const parentIsOpen = state.parent !== null && shown.has(state.parent) && !folded.includes(state.parent);
-    if (isRoot || parentIsOpen) shown.set(state.id, state);
+    if ((isRoot || parentIsOpen) && !omitted.includes(state.id)) shown.set(state.id, state);
   }
   return shown;
 }
@@ -84,7 +89,8 @@ function arrowsOf(view: View, shown: ReadonlyMap<string, ChartState>): Arrow[] {
       // Inside a folded state; unless it is one state that is entered again.
       if (from === to && transition.source !== target) continue;
       const leaves = isAround(from, to, view.chart) ? anywhereIn(from) : from;
-      const key = `${leaves}>${to}>${transition.kind}`;
+      // At a glance the way counts, and not how often it can be taken.
+      const key = `${leaves}>${to}>${view.isSmall ? '' : transition.kind}`;
       const arrow = merged.get(key) ?? { kind: transition.kind, from: leaves, to, all: [] };
       arrow.all.push(transition);
       merged.set(key, arrow);
@@ -178,7 +184,7 @@ function boxOf(
     id: state.id,
     kind: kindOf(state, below.length > 0, shown),
     title: state.key,
-    pills: state.invokes.map(({ src, id }) => (src === id ? src : `${src} (${id})`)),
+    pills: (view.isSmall ? [] : state.invokes).map(({ src, id }) => (src === id ? src : `${src} (${id})`)),
     tooltip: stateTooltip(state, view.chart),
     boxes: [...initial, ...anywhere, ...below.map((child) => boxOf(child, view, shown, leaving))],
   };

@@ -5,8 +5,11 @@ import { fileURLToPath } from 'node:url';
 import type { ChartIndex, ChartTransitionView, ChartView } from '../../wire/inspector.ts';
 
 const DIAGRAMS = fileURLToPath(new URL('../../../diagrams/', import.meta.url));
-/** The parts of the agent's chart, in the order of the mission; its whole comes last. */
-const FIRST = ['mission', 'policy', 'boot', 'draining'];
+/** The parts of the charts that have some, in the order of the mission; the whole of a machine comes last. */
+const FIRST = [
+  ...['mission', 'policy', 'apply', 'rollback', 'orphaned', 'boot', 'draining'],
+  ...['plan', 'planning', 'changing', 'confirming', 'program', 'up'],
+];
 
 export interface Charts {
   readonly index: ChartIndex;
@@ -21,7 +24,7 @@ export function readCharts(directory: string = DIAGRAMS): Charts {
   const states: Record<string, string> = {};
   for (const file of filesIn(directory).filter((name) => name.endsWith('.json'))) {
     const model = JSON.parse(readFileSync(join(directory, file), 'utf8')) as Model;
-    if (model.machine === undefined) continue;
+    if (model.machine === undefined || model.picture?.isSmall) continue;
     views.push({ name: model.name, title: model.title, machine: model.machine });
     for (const { id, description } of model.chart?.states ?? []) states[id] = description;
     for (const { id, source, label, guard, targets, actions } of model.chart?.transitions ?? []) {
@@ -44,6 +47,8 @@ interface Model {
   readonly title: string;
   /** Absent: the picture shows no machine. */
   readonly machine?: string;
+  /** A small one is for a page beside which nothing lives. */
+  readonly picture?: { readonly isSmall: boolean };
   readonly chart?: {
     readonly states: readonly { readonly id: string; readonly description: string }[];
     readonly transitions: readonly (ChartTransitionView & { readonly id: string })[];
