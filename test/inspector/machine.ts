@@ -26,8 +26,8 @@ export function aHouse(inspect: (event: InspectionEvent) => void): ActorRefFrom<
   return createActor(house, { inspect }).start();
 }
 
-/** A machine with the parts of the agent's context that the flight recorder reads. */
-export function anAgent(start: number, inspect: (event: InspectionEvent) => void) {
+/** A machine with the parts of the agent's context that the flight recorder reads. `inspect` null: nobody looks on. */
+export function anAgent(start: number, inspect: ((event: InspectionEvent) => void) | null) {
   const agent = setup({ types: { events: {} as { type: 'agent.go' } } }).createMachine({
     id: 'agent',
     initial: 'boot',
@@ -38,7 +38,7 @@ export function anAgent(start: number, inspect: (event: InspectionEvent) => void
       resting: { on: { 'agent.go': 'running' } },
     },
   });
-  return createActor(agent, { inspect }).start();
+  return createActor(agent, inspect === null ? {} : { inspect }).start();
 }
 
 /** A machine that comes and goes between two states, until it falls. */
