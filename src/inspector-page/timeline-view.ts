@@ -215,7 +215,7 @@ export class TimelinePanel {
 function wordsOf({ record }: Entry, index: ChartIndex): TemplateResult {
   switch (record.kind) {
     case 'event':
-      return html`<span class="what"><span class="who">${record.from ?? 'outside'} → ${record.to}</span> ${eventInWords(record.type)}</span>`;
+      return html`<span class="what"><span class="who">${record.from ?? 'outside'} → ${record.to}</span><span class="said">${eventInWords(record.type)}</span></span>`;
     case 'transition': {
       const [first = ''] = record.transitions;
       if (record.stays) {
@@ -226,7 +226,7 @@ function wordsOf({ record }: Entry, index: ChartIndex): TemplateResult {
       const to = record.states.length === 1 ? record.states : targets.length > 0 ? targets : record.states;
       const from = sourceOf(first);
       const whole = `${localState(from) || 'anywhere'} → ${to.map((id) => localState(id)).join(', ') || 'end'}`;
-      return html`<span class="what" title=${whole}><span class="who">${record.name}</span> ${from.includes('.') ? lastKey(from) : 'anywhere'} → ${to.map(lastKey).join(', ') || 'end'}</span>`;
+      return html`<span class="what" title=${whole}><span class="who">${record.name}</span><span class="said">${from.includes('.') ? lastKey(from) : 'anywhere'} → ${to.map(lastKey).join(', ') || 'end'}</span></span>`;
     }
     case 'begin':
       return html`<span class="what">a new start begins</span>`;

@@ -148,6 +148,8 @@ export interface Recording {
   readonly moments: readonly RecordedMoment[];
   /** By the names of its actors: where each was at the oldest moment that is kept. */
   readonly before: Readonly<Record<string, readonly string[]>>;
+  /** Where those were at the end whose last steps were repeats that have no line. */
+  readonly after: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface ChartIndex {

@@ -74,10 +74,17 @@ test('what comes again and again is a handful of lines with a count, and leaves 
   const counted = recording?.moments.reduce((sum, { times }) => sum + (times ?? 1), 0) ?? 0;
   expect(counted).toBeGreaterThan(1_000);
   expect(recording && lastWords(recording, 2).map(momentInWords).at(-1)).toBe('agent: agent.go: running → resting');
+  // Its last step has no line, and is known all the same.
+  component.send({ type: 'probe' });
+  await recorder.settled();
+  const [now] = readRecordings(home, 1);
+  expect(now?.after.component).toEqual(['component.probing']);
   // A step that was not seen for a while is worth a line again.
   component.send({ type: 'fall' });
   await recorder.settled();
-  expect(readRecordings(home, 1)[0]?.moments.map(momentInWords)).toEqual(['component: fall: component → fallen']);
+  const [last] = readRecordings(home, 1);
+  expect(last?.moments.map(momentInWords)).toEqual(['component: fall: component → fallen']);
+  expect(last?.after).toEqual({});
 });
 
 test('a half that has lost what was before it still says where each actor was', async () => {

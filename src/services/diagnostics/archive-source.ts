@@ -186,6 +186,7 @@ async function policiesIn(zip: ZipReader): Promise<Map<string, string>> {
 function actorsAtTheEnd(recording: Recording): ActorView[] {
   const states = new Map(Object.entries(recording.before));
   for (const moment of recording.moments) states.set(moment.actor, moment.states);
+  for (const [name, at] of Object.entries(recording.after)) states.set(name, at);
   return [...states].flatMap(([name, at]) => {
     const machine = /^[^.]+/.exec(at[0] ?? '')?.[0];
     const parent = name === 'agent' ? null : name.startsWith('component:') ? 'components' : 'agent';

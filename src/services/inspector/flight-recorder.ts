@@ -2,7 +2,7 @@
  * Keeps the last transitions of each start on disk, so that a start that was killed can still tell its last moments. Written after the
  * fact and off the path of every commit: what the disk does not take is lost, and nothing waits for it.
  */
-import { appendFile, mkdir, rename, rm } from 'node:fs/promises';
+import { appendFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { AnyActorRef, InspectionEvent } from 'xstate';
 import type { RecordedMoment } from '../../wire/inspector.ts';
@@ -31,12 +31,23 @@ export function recordingFiles(home: string, back: number): readonly [string, st
   return [`${file}.old`, file];
 }
 
+/** Where actors were whose last steps were repeats without a line: small, and written over. */
+export function recordingEnd(home: string, back: number): string {
+  return `${recordingFiles(home, back)[1]}.end`;
+}
+
+/** How often that is written while nothing else happens. */
+const END_EVERY_MS = 1_000;
+
 export class FlightRecorder {
   readonly #home: string;
   readonly #now: () => number;
   readonly #repeats = new Repeats();
   /** Where each actor that lives was, as far as it is written. */
   readonly #written = new Map<string, readonly string[]>();
+  /** Steps that were not written, newest of each actor. */
+  readonly #unwritten = new Map<string, { readonly at: number; readonly states: readonly string[] }>();
+  #endTimer: NodeJS.Timeout | null = null;
   #waiting: RecordedMoment[] = [];
   #senders = new WeakMap<object, string>();
   #header: Omit<RecordingHeader, 'before'> | null = null;
@@ -58,6 +69,7 @@ export class FlightRecorder {
 
   /** Resolves when everything that was seen so far is written, or lost. */
   async settled(): Promise<void> {
+    if (this.#endTimer !== null) this.#writeEnd();
     while (this.#scheduled) await new Promise((done) => setImmediate(done));
     await this.#writing;
   }
@@ -92,7 +104,12 @@ export class FlightRecorder {
       states: activeStates(event.snapshot),
     };
     const moment = this.#repeats.judge(seen);
-    if (moment === null) return;
+    if (moment === null) {
+      this.#unwritten.set(seen.actor, { at: seen.at, states: seen.states });
+      this.#endTimer ??= setTimeout(() => this.#writeEnd(), END_EVERY_MS).unref();
+      return;
+    }
+    this.#unwritten.delete(seen.actor);
     if (this.#waiting.length >= WAITING_KEPT) {
       this.#waiting.shift();
       this.#lost += 1;
@@ -115,6 +132,16 @@ export class FlightRecorder {
     this.#schedule();
   }
 
+  #writeEnd(): void {
+    if (this.#endTimer !== null) clearTimeout(this.#endTimer);
+    this.#endTimer = null;
+    if (this.#header === null) return;
+    const { start } = this.#header;
+    const text = JSON.stringify({ start, actors: Object.fromEntries(this.#unwritten) });
+    // Torn by a death it is not read: the lines say nearly as much.
+    this.#write(() => writeFile(recordingEnd(this.#home, 0), text, { mode: 0o600 }));
+  }
+
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -132,9 +159,10 @@ export class FlightRecorder {
 
   async #makeRoom(): Promise<void> {
     await mkdir(dirname(recordingFiles(this.#home, 0)[0]), { recursive: true, mode: 0o700 });
+    const filesOf = (back: number) => [...recordingFiles(this.#home, back), recordingEnd(this.#home, back)];
     for (let back = RECORDINGS_KEPT - 1; back >= 0; back -= 1) {
-      const to = recordingFiles(this.#home, back + 1);
-      for (const [half, from] of recordingFiles(this.#home, back).entries()) {
+      const to = filesOf(back + 1);
+      for (const [half, from] of filesOf(back).entries()) {
         const target = to[half] as string;
         await rm(target, { force: true });
         if (back + 1 < RECORDINGS_KEPT) await rename(from, target).catch(() => undefined);

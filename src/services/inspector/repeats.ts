@@ -4,7 +4,7 @@ import type { RecordedMoment } from '../../wire/inspector.ts';
 /** Steps of one actor that are looked back at. */
 const LOOKED_BACK = 64;
 /** A step that is found more often than this among them is a repeat. */
-const OWN_LINES = 3;
+const OWN_LINES = 2;
 /** What the mission itself does is always worth a line. */
 const NEVER_REPEATS: ReadonlySet<string> = new Set(['agent', 'components']);
 /** Actors that are remembered. */

@@ -116,7 +116,12 @@ describe('of a diagnostics file', () => {
   test('the charts stand where they ended, also of an actor whose steps are not kept any more', async () => {
     const source = await archiveOf({
       'transitions/start-7.ndjson': [
-        JSON.stringify({ start: 7, pid: 1, before: { store: ['store.ready'], 'component:a': ['component.up'] } }),
+        JSON.stringify({
+          start: 7,
+          pid: 1,
+          before: { store: ['store.ready'], 'component:a': ['component.up'] },
+          after: { store: ['store.failing'] },
+        }),
         moment('agent', 'agent.boot', 'agent.running.checkin', { from: 'store' }),
         moment('component:a', 'component.up', ''),
       ].join('\n'),
@@ -124,7 +129,7 @@ describe('of a diagnostics file', () => {
     });
     const { actors, records } = source.hello();
     expect(actors.map(({ name, machine, states }) => [name, machine, states])).toEqual([
-      ['store', 'store', ['store.ready']],
+      ['store', 'store', ['store.failing']],
       ['agent', 'agent', ['agent.running.checkin']],
     ]);
     expect(records.map(({ kind }) => kind)).toEqual([
