@@ -16,6 +16,7 @@ import { aHouse } from './machine.ts';
 
 let home: string;
 let inspector: Inspector;
+let standing: Standing;
 
 const HASH = 'a'.repeat(64);
 const STANDING: Standing = {
@@ -28,6 +29,7 @@ const STANDING: Standing = {
 
 beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), 'hf-inspector-'));
+  standing = STANDING;
   inspector = await start();
 });
 afterEach(async () => {
@@ -41,7 +43,7 @@ function start(): Promise<Inspector> {
     home,
     version: '0.0.0',
     inspected: {
-      standing: () => STANDING,
+      standing: () => standing,
       onChange: () => () => {},
       secrets: () => Promise.resolve(secretsIn({ password: 'held-by-the-disk\n' })),
       heldPolicy: (hash) => Promise.resolve(hash === HASH ? 'id: web\n' : null),
@@ -160,6 +162,17 @@ describe('the inspector', () => {
     expect(hello.actors.map(({ name }) => name)).toEqual(['house', 'front']);
     expect(hello.standing?.sentence).toBe('Running web:3.');
     expect(body.slice(body.indexOf('event: news'))).toContain('house.enter');
+  });
+
+  test('counts down what is waited for, though nothing happens', async () => {
+    const told = ask('/stream', bearer(), {
+      until: (body) => {
+        const convergence = { converged: false, sentence: 'Next try in 56 s.', step: null };
+        if (body.includes('event: hello')) standing = { ...STANDING, convergence };
+        return body.includes('event: standing');
+      },
+    });
+    expect((await told).body).toMatch(/event: standing\ndata: .*Next try in 56 s\./);
   });
 
   test('has a chart and its words for every machine, without styles that its policy would refuse', async () => {
