@@ -1,5 +1,5 @@
-/** What this host is: the identities that tell one boot, machine and pid namespace from another, and the facts Fleet shows. */
-import { readFileSync, readlinkSync } from 'node:fs';
+/** What this host is: the identities that tell one boot and one machine from another, and the facts Fleet shows. */
+import { readFileSync } from 'node:fs';
 import { arch, hostname, machine, networkInterfaces, platform, release, uptime } from 'node:os';
 
 /** Facts in the form of ECS `host.*` and `os.*`, as an agent sends them in `local_metadata`. */
@@ -46,15 +46,6 @@ export function bootId(read: ReadText = readSystemFile): string {
 /** Identifies the installation of the operating system; null when it has none. Copied images share it only if nobody reset it. */
 export function machineId(read: ReadText = readSystemFile): string | null {
   return read('/etc/machine-id')?.trim() || read('/var/lib/dbus/machine-id')?.trim() || null;
-}
-
-/** The pid namespace of this process (`pid:[4026531836]`): a pid means something only inside it. `''` where there is none. */
-export function pidNamespace(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid');
-  } catch {
-    return '';
-  }
 }
 
 const GO_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386', arm64: 'arm64', arm: 'arm' };

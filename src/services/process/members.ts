@@ -1,6 +1,7 @@
 /** Which living processes belong to a component: the one on record, its group, and what has left the group but still carries its name. */
 import { stat } from 'node:fs/promises';
-import { allProcesses, lives, type ProcessFacts, readEnvironment, readProcess } from './proc.ts';
+import { componentPaths } from '../home.ts';
+import { allProcesses, lives, type ProcessFacts, pidNamespaceOf, readEnvironment, readProcess } from './proc.ts';
 import type { ProcessRecord } from './record.ts';
 
 /**
@@ -25,7 +26,7 @@ export async function recordedProcess(
   if (record === null || record.bootId !== world.bootId || record.pidNamespace !== world.pidNamespace) return null;
   const facts = await readProcess(record.pid);
   if (!lives(facts) || facts.startTime !== record.startTime) return null;
-  return (await nameOn(facts.pid, id, world.home)) === 'another' ? null : facts;
+  return (await nameOn(facts.pid, id, world)) === 'another' ? null : facts;
 }
 
 /** Every process of the host at one moment; the environment of each is read when it is first asked for, and once. */
@@ -64,34 +65,55 @@ export async function membersOf(
       groupMayLive &&
       (facts.group === record.pid || facts.session === record.pid) &&
       BigInt(facts.startTime) >= BigInt(record.startTime);
-    const name = await nameOn(facts.pid, id, world.home, environmentOf);
-    if (name === 'ours' || (inGroup && name === 'none')) members.push(facts);
+    const name = await nameOn(facts.pid, id, world, environmentOf);
+    const isOurs =
+      name === 'ours' ||
+      (inGroup && name !== 'another') ||
+      (name === 'of a home that is gone' && (await writesTo(facts.pid, componentPaths(world.home, id).output)));
+    if (isOurs) members.push(facts);
   }
   return main ? [main, ...members] : members;
 }
 
 /**
  * Whose name a process carries in its environment. `none` is no contradiction: programs that show a title (nginx, postgres, sshd) write
- * it over their environment, and others clear it for their children.
+ * it over their environment, and others clear it for their children. `of a home that is gone` is one neither: this home may have been moved
+ * while its programs ran, or it is another's that was removed. The name alone proves nothing then; the record, its group or the file that
+ * the process writes to does.
  */
-async function nameOn(
-  pid: number,
-  id: string,
-  home: string,
-  environmentOf = readEnvironment,
-): Promise<'ours' | 'another' | 'none'> {
+type Name = 'ours' | 'another' | 'none' | 'of a home that is gone';
+
+async function nameOn(pid: number, id: string, world: World, environmentOf = readEnvironment): Promise<Name> {
   const environment = await environmentOf(pid);
   const itsHome = environment.get('HOLDFAST_HOME');
   const itsComponent = environment.get('HOLDFAST_COMPONENT');
   if (itsHome === undefined || itsComponent === undefined) return 'none';
-  if (environment.get(SIDE_OF) === String(process.pid)) return 'another';
-  return itsComponent === id && (await isThisHome(itsHome, home)) ? 'ours' : 'another';
+  if (environment.get(SIDE_OF) === String(process.pid) || itsComponent !== id) return 'another';
+  // The programs in a host's containers are processes like others to it, and their agents have homes of the same path: a name from there
+  // says nothing here.
+  if ((await pidNamespaceOf(pid)) !== world.pidNamespace) return 'none';
+  return whoseHome(pid, itsHome, world.home);
 }
 
-/** The same directory by any path; or one that was there and is not: then this home was moved, and the process came along. */
-async function isThisHome(path: string, home: string): Promise<boolean> {
-  if (path === home) return true;
-  const [theirs, ours] = await Promise.all([stat(path).catch(() => null), stat(home).catch(() => null)]);
-  if (theirs === null) return true;
-  return ours !== null && theirs.dev === ours.dev && theirs.ino === ours.ino;
+/** The same directory by any path, as the process sees it: it may live in another mount namespace. */
+async function whoseHome(pid: number, path: string, home: string): Promise<Name> {
+  const [theirs, ours] = await Promise.all([
+    stat(`/proc/${pid}/root${path}`).catch((error: NodeJS.ErrnoException) => (isMissing(error) ? null : undefined)),
+    stat(home).catch(() => null),
+  ]);
+  if (theirs === undefined) return 'another';
+  if (theirs === null) return ours === null && path === home ? 'ours' : 'of a home that is gone';
+  return ours !== null && theirs.dev === ours.dev && theirs.ino === ours.ino ? 'ours' : 'another';
+}
+
+function isMissing({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'ENOENT' || code === 'ENOTDIR';
+}
+
+/** Whether the process has this file as its output or error output: a move within a disk keeps that. */
+async function writesTo(pid: number, path: string): Promise<boolean> {
+  const [file, ...theirs] = await Promise.all(
+    [path, `/proc/${pid}/fd/1`, `/proc/${pid}/fd/2`].map((each) => stat(each).catch(() => null)),
+  );
+  return file != null && theirs.some((each) => each != null && each.dev === file.dev && each.ino === file.ino);
 }

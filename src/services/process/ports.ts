@@ -10,7 +10,7 @@ import { runCheck } from './check.ts';
 import { type Clock, realClock } from './clock.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { membersOf, survey, type World } from './members.ts';
-import { ownPidNamespace } from './proc.ts';
+import { pidNamespaceOf } from './proc.ts';
 import { readRecord } from './record.ts';
 
 export interface ProcessPortsOptions {
@@ -41,7 +41,7 @@ export function processPorts(options: ProcessPortsOptions) {
     async (): Promise<World> => ({
       home,
       bootId: options.bootId,
-      pidNamespace: await ownPidNamespace(),
+      pidNamespace: await pidNamespaceOf('self'),
     }),
   );
   const managed = new Map<string, ManagedProcess>();

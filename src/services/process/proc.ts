@@ -56,7 +56,7 @@ export async function readCommandLine(pid: number): Promise<string> {
   return readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
 }
 
-/** Names the pid namespace this process lives in, such as `pid:[4026531836]`. */
-export async function ownPidNamespace(): Promise<string> {
-  return readlink('/proc/self/ns/pid').catch(() => 'unknown');
+/** Names the pid namespace a process lives in, such as `pid:[4026531836]`; a pid means something only inside it. */
+export async function pidNamespaceOf(pid: number | 'self'): Promise<string> {
+  return readlink(`/proc/${pid}/ns/pid`).catch(() => 'unknown');
 }

@@ -1,10 +1,10 @@
 /** The process service on real programs: nothing is mocked but the boot id. */
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readEnvironment } from '../../../src/services/process/proc.ts';
-import { BOOT, bench, eventually, isAlive, never, PROGRAMS, running } from './support.ts';
+import { type Bench, BOOT, bench, eventually, isAlive, never, PROGRAMS, running } from './support.ts';
 
 const RUNS = ['current/program.conf'];
 const forever = (hash = 'hash-1', content = `revision ${hash}\n`) =>
@@ -188,6 +188,101 @@ describe('whose a process is', () => {
     await eventually(() => stray.signalCode === 'SIGKILL');
     expect(await isAlive(ours.pid ?? 0)).toBe(true);
     ours.kill('SIGKILL');
+  });
+});
+
+const mayUnshare = spawnSync('unshare', ['-pfm', '--mount-proc', 'true']).status === 0;
+
+describe('a home that was moved while its programs ran', () => {
+  async function moved(original: Bench): Promise<Bench> {
+    const there = await bench();
+    await rm(there.home, { recursive: true });
+    await rename(original.home, there.home);
+    return there;
+  }
+
+  it('takes its program over: the record has come along', async () => {
+    const original = await bench();
+    const { pid } = await original.process.launch(forever(), never);
+    await original.process.confirm('hash-1');
+    const there = await moved(original);
+    expect(await (await there.next()).claim(forever(), never)).toEqual({ pid });
+  });
+
+  it('leaves no second one when the record is torn: the program writes to a file that has come along', async () => {
+    const original = await bench();
+    const { pid } = await original.process.launch(forever(), never);
+    const there = await moved(original);
+    await writeFile(there.paths.process, '{"pid":');
+    expect(await (await there.next()).claim(forever(), never)).toEqual({ pid: null });
+    expect(await isAlive(pid)).toBe(false);
+  });
+
+  it('is not thought of when another home is gone: its programs are not ours', async () => {
+    const other = await bench();
+    const { pid } = await other.process.launch(forever(), never);
+    await rm(other.home, { recursive: true });
+    const { process: managed } = await bench();
+    await managed.kill(never);
+    expect(await isAlive(pid)).toBe(true);
+    process.kill(pid, 'SIGKILL');
+  });
+
+  it('is not thought of when it is only removed: the agent still stops what it started there', async () => {
+    const { home, process: managed, next } = await bench();
+    const { pid } = await managed.launch(forever(), never);
+    await rm(home, { recursive: true });
+    await (await next()).kill(never);
+    expect(await isAlive(pid)).toBe(false);
+  });
+});
+
+describe('a process in a container', () => {
+  it.runIf(mayUnshare)('is not ours though it carries our name: its own agent looks after it', async () => {
+    const { home, process: managed, next } = await bench();
+    // The name is given inside only, as a container's is: what made the namespace is no part of it.
+    const inside = ['env', `HOLDFAST_HOME=${home}`, 'HOLDFAST_COMPONENT=web-default', 'sh', '-c'];
+    const args = ['-pfm', '--mount-proc', ...inside, 'echo up; exec sleep 1000'];
+    const container = spawn('unshare', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    await new Promise((resolve) => container.stdout.once('data', resolve));
+    const [pid = 0] = childrenOf(container.pid ?? 0);
+    expect((await readEnvironment(pid)).get('HOLDFAST_HOME')).toBe(home);
+    try {
+      await managed.kill(never);
+      expect(await (await next()).claim(forever(), never)).toEqual({ pid: null });
+      expect(await isAlive(pid)).toBe(true);
+    } finally {
+      process.kill(pid, 'SIGKILL');
+    }
+  });
+
+  it.runIf(mayUnshare)('is not ours when only its home has the path that ours has', async () => {
+    const { home, process: managed } = await bench();
+    const script = `mount -t tmpfs none ${home} && echo up && exec env HOLDFAST_HOME=${home} HOLDFAST_COMPONENT=web-default sleep 1000`;
+    const container = spawn('unshare', ['-m', 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    await new Promise((resolve) => container.stdout.once('data', resolve));
+    const pid = container.pid ?? 0;
+    await eventually(async () => (await readEnvironment(pid)).has('HOLDFAST_HOME'));
+    await managed.kill(never);
+    expect(await isAlive(pid)).toBe(true);
+    process.kill(pid, 'SIGKILL');
+  });
+
+  it.runIf(mayUnshare)('is ours when our own component has made that', async () => {
+    const { process: managed, outputHolds } = await bench();
+    const run = {
+      command: 'unshare',
+      args: ['-pfm', '--mount-proc', 'sh', '-c', 'echo up; exec sleep 1000'],
+      env: {},
+      cwd: null,
+      user: null,
+    };
+    const { pid } = await managed.launch(running('x', [], 'hash-1', { run }), never);
+    await outputHolds('up');
+    const [inside = 0] = childrenOf(pid);
+    expect(await isAlive(inside)).toBe(true);
+    await managed.terminate('SIGKILL', never);
+    expect(await isAlive(inside)).toBe(false);
   });
 });
 

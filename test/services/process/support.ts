@@ -8,7 +8,7 @@ import { type ComponentPaths, componentPaths } from '../../../src/services/home.
 import { type Clock, realClock } from '../../../src/services/process/clock.ts';
 import { ManagedProcess } from '../../../src/services/process/managed-process.ts';
 import type { World } from '../../../src/services/process/members.ts';
-import { lives, ownPidNamespace, readProcess } from '../../../src/services/process/proc.ts';
+import { lives, pidNamespaceOf, readProcess } from '../../../src/services/process/proc.ts';
 import type { ProcessRecord } from '../../../src/services/process/record.ts';
 import { wanted } from '../../support/wanted.ts';
 
@@ -42,7 +42,7 @@ export async function bench(clock: Clock = realClock): Promise<Bench> {
   const warnings: string[] = [];
   const log = { debug: () => {}, warning: (message: string) => void warnings.push(message) };
   const next = async (bootId = BOOT) => {
-    const world: World = { home, bootId, pidNamespace: await ownPidNamespace() };
+    const world: World = { home, bootId, pidNamespace: await pidNamespaceOf('self') };
     return new ManagedProcess({ id: ID, world, clock, log });
   };
   cleanups.push(async () => {

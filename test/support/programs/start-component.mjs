@@ -2,12 +2,12 @@
 // usage: node start-component.mjs SERVICE_DIRECTORY HOME BOOT_ID WANTED_JSON [RELOADED_JSON]
 const [services, home, bootId, wanted, reloaded] = process.argv.slice(2);
 const { ManagedProcess } = await import(`${services}/managed-process.js`);
-const { ownPidNamespace } = await import(`${services}/proc.js`);
+const { pidNamespaceOf } = await import(`${services}/proc.js`);
 const { realClock } = await import(`${services}/clock.js`);
 
 const log = { debug() {}, warning: (message) => console.error(message) };
 const component = JSON.parse(wanted);
-const world = { home, bootId, pidNamespace: await ownPidNamespace() };
+const world = { home, bootId, pidNamespace: await pidNamespaceOf('self') };
 const managed = new ManagedProcess({ id: component.id, world, clock: realClock, log });
 const { signal } = new AbortController();
 const { pid } = await managed.launch(component, signal);
