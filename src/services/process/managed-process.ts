@@ -10,7 +10,7 @@ import type { Clock } from './clock.ts';
 import { collectConfigurations, makeCurrent, writeConfiguration } from './configuration.ts';
 import { launchProcess } from './launch.ts';
 import { recordedProcess, type World } from './members.ts';
-import { lastLine, outputLength, outputSince, rotateOutput } from './output.ts';
+import { lastLine, nextLookMs, outputLength, outputSince, rotateOutput } from './output.ts';
 import type { ProcessLog } from './ports.ts';
 import { request, tryProbe } from './probe.ts';
 import { type ProcessRecord, readRecord, removeRecord, writeRecord } from './record.ts';
@@ -20,8 +20,6 @@ import { type Account, accountOf } from './user.ts';
 
 /** How often an adopted process is looked at, in ms. Only a parent is told of an end; Node has no pidfd that could be waited for. */
 const WATCH_EVERY_MS = 250;
-/** How often the length of the output is looked at, in ms. */
-const ROTATE_EVERY_MS = 30_000;
 /** What is swept belongs to no spec any more, so its end has Holdfast's own grace, in ms. */
 const SWEEP_GRACE_MS = 10_000;
 
@@ -268,10 +266,17 @@ export class ManagedProcess {
     return 'has ended (how is told only to the start that began it)';
   }
 
+  /** Looks at once: while no start watched it, the program wrote on. */
   async #rotate(abort: AbortSignal): Promise<void> {
+    const { output } = this.#paths;
+    let lookMs = 0;
+    let before = await outputLength(output);
     while (!abort.aborted) {
-      await this.#clock.sleep(ROTATE_EVERY_MS, abort).catch(() => undefined);
-      if (!abort.aborted) await rotateOutput(this.#paths.output).catch((error: unknown) => this.#complain(error));
+      const length = await outputLength(output);
+      const rotated = await rotateOutput(output).catch((error: unknown) => this.#complain(error));
+      lookMs = nextLookMs(length - before, lookMs);
+      before = rotated === false ? length : await outputLength(output);
+      await this.#clock.sleep(lookMs, abort).catch(() => undefined);
     }
   }
 

@@ -1,8 +1,9 @@
 /** The process service on real programs: nothing is mocked but the boot id. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { realClock } from '../../../src/services/process/clock.ts';
 import { readEnvironment } from '../../../src/services/process/proc.ts';
 import { type Bench, BOOT, bench, eventually, isAlive, never, PROGRAMS, running } from './support.ts';
 
@@ -88,6 +89,63 @@ describe('starting', () => {
     const { process: managed } = await bench();
     await managed.launch(running('crashes.sh', ['0.1']), never);
     expect(await managed.watch(never)).toBe('exited with code 7: out of luck');
+  });
+});
+
+describe('the output of a program that is watched', () => {
+  const MiB = 1024 * 1024;
+
+  it('never holds more than three files of 10 MiB and what one interval brings, and is looked at sooner while it grows fast', async () => {
+    const waits: number[] = [];
+    let pass = () => {};
+    let looked = () => {};
+    // Each look ends in a wait, which the test ends.
+    const look = () => {
+      const next = new Promise<void>((resolve) => {
+        looked = resolve;
+      });
+      pass();
+      return next;
+    };
+    const done = new AbortController();
+    const sleep = (ms: number, abort?: AbortSignal) => {
+      if (done.signal.aborted) return realClock.sleep(ms, abort);
+      return new Promise<void>((resolve, reject) => {
+        waits.push(ms);
+        pass = resolve;
+        abort?.addEventListener('abort', () => reject(abort.reason));
+        looked();
+      });
+    };
+    const { paths, process: managed } = await bench({ sleep });
+    await managed.launch(forever(), never);
+    const held = async () => {
+      const sizes = [paths.output, `${paths.output}.1`, `${paths.output}.2`].map(async (path) =>
+        stat(path).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      );
+      return Promise.all(sizes);
+    };
+    // A start that was away: what was written meanwhile is bounded by the first look.
+    await appendFile(paths.output, Buffer.alloc(40 * MiB, 'before\n'));
+    const first = look();
+    const watched = managed.watch(done.signal).catch(() => {});
+    await first;
+    expect(await held()).toEqual([0, 10 * MiB, 0]);
+
+    for (let interval = 0; interval < 6; interval++) {
+      await appendFile(paths.output, Buffer.alloc(15 * MiB, `interval ${interval}\n`));
+      await look();
+      const sizes = await held();
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(10 * MiB);
+    }
+    expect(waits.at(-1)).toBe(50);
+    for (let interval = 0; interval < 6; interval++) await look();
+    expect(waits.slice(-6)).toEqual([100, 200, 400, 800, 1_000, 1_000]);
+    done.abort();
+    await watched;
   });
 });
 
