@@ -73,6 +73,25 @@ describe('render', () => {
     expect(JSON.parse(out)).toMatchObject({ plan: [{ id: 'start web-default-one' }], problems: [], checks: [] });
   });
 
+  test.runIf(process.getuid?.() === 0)('--check lets a program of another user read what it is to judge', async () => {
+    writeFileSync(
+      join(directory, 'specs/web.spec.yml'),
+      `version: 2
+inputs:
+  - name: web
+    daemon:
+      command: sh
+      user: nobody
+      files: [{ path: web.conf, from: config }]
+      check: { args: ["-c", "! grep lisen \${component.dir}/web.conf && echo tried >\${data.dir}/tried"] }
+`,
+    );
+    const good = await render(policyOf('listen 80;'), '--check');
+    expect(good).toMatchObject({ code: EXIT.success, out: expect.stringContaining('check web-default-one: passed') });
+    const bad = await render(policyOf('lisen 80;'), '--check');
+    expect(bad).toMatchObject({ code: EXIT.failure, out: expect.stringContaining('refused: lisen 80;') });
+  });
+
   test('--check runs the check on files of its own, and leaves nothing behind', async () => {
     const before = readdirSync(tmpdir()).filter((name) => name.startsWith('holdfast-render-'));
     const good = await render(policyOf('listen 80;'), '--check');

@@ -7,7 +7,7 @@ import { ensureDirectory } from '../durable-file.ts';
 import { componentPaths } from '../home.ts';
 import { writeConfiguration } from './configuration.ts';
 import { runSideCommand, usefulLines } from './side-command.ts';
-import { accountOf } from './user.ts';
+import { accountOf, letThrough } from './user.ts';
 
 /**
  * Runs the check on a rendering of its own, in the directory that rendering names: `<component>/<hash>`, removed afterwards. The
@@ -21,8 +21,11 @@ export async function runCheck(home: string, component: WantedComponent, abort?:
   const paths = componentPaths(home, component.id);
   const directory = join(paths.directory, component.hash);
   try {
+    const owner = await accountOf(check.run.user);
     await ensureDirectory(paths.data);
-    await writeConfiguration(directory, check.files, await accountOf(check.run.user));
+    await ensureDirectory(paths.configurations);
+    if (owner) await letThrough(owner, paths, home);
+    await writeConfiguration(directory, check.files, owner);
     const options = { id: component.id, home, cwd: directory, timeoutMs: check.timeoutMs, abort };
     const { ok, how, output } = await runSideCommand(check.run, options);
     // People know the file by the name it has in the spec, not by where this check happened to lie.

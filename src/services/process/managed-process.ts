@@ -1,6 +1,5 @@
 /** The one process of a component, as the machine's ports see it: steps that touch it run one after the other, and each is on record before it is done. */
-import { chmod, chown, readlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readlink } from 'node:fs/promises';
 import { asHoldfastError, HoldfastError } from '../../errors.ts';
 import type { Claimed, Launched, ProbeInput, Reloaded } from '../../machines/component-setup.ts';
 import type { WantedComponent } from '../../policy/component.ts';
@@ -16,7 +15,7 @@ import { request, tryProbe } from './probe.ts';
 import { type ProcessRecord, readRecord, removeRecord, writeRecord } from './record.ts';
 import { runSideCommand, usefulLines } from './side-command.ts';
 import { end, killAll, type Target, terminate } from './termination.ts';
-import { type Account, accountOf } from './user.ts';
+import { accountOf, letThrough } from './user.ts';
 
 /** How often an adopted process is looked at, in ms. Only a parent is told of an end; Node has no pidfd that could be waited for. */
 const WATCH_EVERY_MS = 250;
@@ -204,18 +203,11 @@ export class ManagedProcess {
       const owner = await accountOf(wanted.daemon.run.user);
       await ensureDirectory(this.#paths.data);
       await ensureDirectory(this.#paths.configurations);
-      if (owner) await this.#letThrough(owner);
+      if (owner) await letThrough(owner, this.#paths, this.#world.home);
       await writeConfiguration(`${this.#paths.configurations}/${wanted.hash}`, wanted.daemon.files, owner);
     });
     this.#writes = written.catch(() => undefined);
     return written;
-  }
-
-  /** A program of another user must be able to reach its own files: the way there can be passed by all then, and listed by none. */
-  async #letThrough(owner: Account): Promise<void> {
-    const { data, configurations, directory } = this.#paths;
-    await chown(data, owner.uid, owner.gid);
-    for (const path of [configurations, directory, dirname(directory), this.#world.home]) await chmod(path, 0o711);
   }
 
   /** One step at a time: what a step left is what the next one finds, also when nobody waits for the first any more. */

@@ -1,6 +1,8 @@
 /** The account a program is to run as: only root can choose one. */
-import { readFile } from 'node:fs/promises';
+import { chmod, chown, readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { HoldfastError } from '../../errors.ts';
+import type { ComponentPaths } from '../home.ts';
 
 export interface Account {
   readonly uid: number;
@@ -21,4 +23,13 @@ export async function accountOf(user: string | null): Promise<Account | null> {
     throw new HoldfastError('COMPONENT_START_FAILED', `only root can run a program as user ${user}`);
   }
   return { uid: Number(uid), gid: Number(gid) };
+}
+
+/**
+ * A program of another user must be able to reach its own files, its check's as well: the way there can be passed by all then, and listed by
+ * none. `data` becomes its own.
+ */
+export async function letThrough(owner: Account, { data, configurations, directory }: ComponentPaths, home: string) {
+  await chown(data, owner.uid, owner.gid);
+  for (const path of [configurations, directory, dirname(directory), home]) await chmod(path, 0o711);
 }

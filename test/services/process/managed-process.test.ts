@@ -3,6 +3,8 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { appendFile, mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Daemon } from '../../../src/policy/component.ts';
+import { runCheck } from '../../../src/services/process/check.ts';
 import { realClock } from '../../../src/services/process/clock.ts';
 import { readEnvironment } from '../../../src/services/process/proc.ts';
 import { type Bench, BOOT, bench, eventually, isAlive, never, PROGRAMS, running } from './support.ts';
@@ -67,6 +69,26 @@ describe('starting', () => {
       expect(await readFile(join(paths.data, 'data'), 'utf8')).toBe('kept\n');
     },
   );
+
+  it.runIf(process.getuid?.() === 0)('lets that user read what it is to check, before it ever ran', async () => {
+    const { home, paths } = await bench();
+    const check = (word: string): Partial<Daemon> => ({
+      check: {
+        run: {
+          command: 'sh',
+          args: ['-c', `grep ${word} program.conf && id -un >${paths.data}/judge`],
+          env: {},
+          cwd: null,
+          user: 'nobody',
+        },
+        files: [{ path: 'program.conf', content: 'revision hash-1\n' }],
+        timeoutMs: 10_000,
+      },
+    });
+    expect(await runCheck(home, running('x', [], 'hash-1', check('revision')))).toBeNull();
+    expect(await readFile(join(paths.data, 'judge'), 'utf8')).toBe('nobody\n');
+    expect(await runCheck(home, running('x', [], 'hash-1', check('nothing')))).toBe('sh exited with code 1');
+  });
 
   it('refuses a user that does not exist', async () => {
     const { process: managed } = await bench();
