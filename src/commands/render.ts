@@ -4,17 +4,16 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Command } from 'commander';
 import { EXIT, HoldfastError, type Problem } from '../errors.ts';
+import { withDefaults } from '../fleet-server/policy-yaml.ts';
 import type { Rendering } from '../policy/component.ts';
+import type { JsonObject } from '../policy/json.ts';
 import { parsePolicyYaml } from '../policy/parse.ts';
 import { plan } from '../policy/plan.ts';
-import { render } from '../policy/render.ts';
 import { homePaths } from '../services/home.ts';
-import { specPlatform } from '../services/host/host.ts';
 import { maskSecrets, maskText } from '../services/log/mask.ts';
 import { runCheck } from '../services/process/check.ts';
 import { loadSettings } from '../services/settings/load.ts';
-import { readSpecs } from '../services/specs/read-specs.ts';
-import { EXAMPLES, hostVariables, learnSecretsOf } from '../services/specs/render-on-host.ts';
+import { EXAMPLES, type HostRendering, hostVariables, renderOnHost } from '../services/specs/render-on-host.ts';
 import { collect, settingsSources } from './options.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -42,31 +41,30 @@ export function renderCommand(surroundings: Surroundings, exit: (code: number) =
       const sources = settingsSources(command, surroundings);
       const settings = loadSettings(sources);
       const text = await readPolicyFile(file);
-      const { specs, broken } = await readSpecs([...(options.specs ?? []), homePaths(sources.home).specs]);
       const work = await mkdtemp(join(tmpdir(), 'holdfast-render-'));
       try {
         const identity = await surroundings.identity(sources.home);
-        const policyText = parsePolicyYaml(text, file).text;
-        const variables = hostVariables({
+        const policyText = parsePolicyYaml(text, file, (policy) => withDefaults(policy) as JsonObject).text;
+        const host: HostRendering = {
           home: sources.home,
-          agentId: identity.kind === 'enrolled' ? identity.agentId : 'not-enrolled',
-          agentVersion: settings.fleet.agentVersion,
-          examples: EXAMPLES,
-          env: surroundings.env,
-          local: settings.localVariables,
-        });
-        learnSecretsOf(policyText, variables);
-        const context = {
-          specs,
-          platform: specPlatform(),
+          specs: options.specs ?? [],
+          variables: hostVariables({
+            home: sources.home,
+            agentId: identity.kind === 'enrolled' ? identity.agentId : 'not-enrolled',
+            agentVersion: settings.fleet.agentVersion,
+            examples: EXAMPLES,
+            env: surroundings.env,
+            local: settings.localVariables,
+          }),
           unsupported: settings.components.unsupported,
-          paths: { componentsDir: homePaths(sources.home).components },
-          variables,
+          // All of it stands in the rendering, too.
+          note: () => undefined,
         };
-        const rendering = render(policyText, context);
+        const rendering = await renderOnHost(policyText, host);
+        const { broken } = rendering;
         // Checks name the directory they run in, so they get a rendering of their own: nothing of the home is touched.
-        const inWork = { ...context, paths: { componentsDir: homePaths(work).components } };
-        const checks = options.check ? await runChecks(render(policyText, inWork), work) : [];
+        const inWork = { ...host, componentsDir: homePaths(work).components };
+        const checks = options.check ? await runChecks(await renderOnHost(policyText, inWork), work) : [];
         const { terminal } = surroundings;
         if (options.json)
           terminal.out(`${JSON.stringify(maskSecrets(asJson(file, rendering, broken, checks)), null, 2)}\n`);
@@ -94,7 +92,7 @@ function asJson(file: string, rendering: Rendering, broken: readonly Problem[], 
     policy: basename(file),
     plan: plan([], rendering.components),
     components: rendering.components,
-    problems: [...rendering.problems, ...broken],
+    problems: [...rendering.problems, ...broken.map(({ code, message }) => ({ code, message }))],
     notes: rendering.notes,
     checks,
   };

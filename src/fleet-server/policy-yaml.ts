@@ -68,7 +68,8 @@ function isMapping(value: unknown): value is Mapping {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function withDefaults(policy: Mapping): Mapping {
+/** The policy as it is served: with what a file may leave out. */
+export function withDefaults(policy: Mapping): Mapping {
   const { id: _id, revision: _revision, ...rest } = policy;
   const agent = isMapping(rest.agent) ? rest.agent : {};
   return {

@@ -87,6 +87,8 @@ export interface ComponentProblem extends Problem {
   readonly component: string;
   readonly type: string;
   readonly units: readonly string[];
+  /** Other ids that its component has if each of its inputs has one of its own, where nothing here says whether that is so. */
+  readonly mayBe?: readonly string[];
   /** True: only degrades (no spec here). False: the policy is rejected for it when fresh, the component failed when replayed. */
   readonly degradesOnly: boolean;
 }

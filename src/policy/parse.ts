@@ -103,14 +103,19 @@ export interface PolicyFile {
 }
 
 /**
- * Parses a policy's YAML text, as people write it.
+ * Parses a policy's YAML text, as people write it. `complete` adds what such a file may leave out; it sees and gives a JSON object.
  *
  * @throws HoldfastError POLICY_UNPARSABLE with file, line, column and path.
  */
-export function parsePolicyYaml(yamlText: string, fileName: string): PolicyFile {
+export function parsePolicyYaml(
+  yamlText: string,
+  fileName: string,
+  complete: (policy: JsonObject) => JsonObject = (policy) => policy,
+): PolicyFile {
   const document = readYaml(yamlText, fileName, 'POLICY_UNPARSABLE');
-  const typed = typedPolicy(document.value, document.complaint);
-  return { policy: typed, text: canonicalJson(document.value) };
+  const body = isObject(document.value) ? complete(document.value) : document.value;
+  const typed = typedPolicy(body, document.complaint);
+  return { policy: typed, text: canonicalJson(body) };
 }
 
 /** What Holdfast reads of an input whose variables are resolved, or why it cannot. */

@@ -6,11 +6,13 @@ import { holds } from './condition.ts';
 import { type ComponentInput, renderDaemon } from './daemon.ts';
 import { getOwn, isArray, isObject, type JsonObject, type JsonValue, type Path } from './json.ts';
 import { type Policy, type PolicyInput, parsePolicy, type ResolvedInput, resolvedInput } from './parse.ts';
-import type { InputSpec, SpecFile } from './spec.ts';
+import type { BrokenSpec, InputSpec, SpecFile } from './spec.ts';
 import { substitute, substituteText, UnresolvedVariable, type Variables } from './variables.ts';
 
 export interface RenderContext {
   readonly specs: readonly SpecFile[];
+  /** Spec files of this host that cannot be used: what they would carry out is not for want of a spec. */
+  readonly broken?: readonly BrokenSpec[];
   readonly variables: Variables;
   /** Absolute paths. A component's configuration is `<componentsDir>/<id>/current`, its data `<componentsDir>/<id>/data`. */
   readonly paths: { readonly componentsDir: string };
@@ -39,8 +41,10 @@ interface Group {
   readonly output: string;
   readonly carrier: Carrier | null;
   readonly inputs: Wanted[];
-  /** Why no spec here carries them out; null when one does. */
+  /** Why no spec here carries them out; null when one does, or would. */
   readonly unsupported: string | null;
+  /** Why the spec that would carry them out cannot be used. */
+  readonly broken: string | null;
 }
 
 /**
@@ -65,7 +69,7 @@ export function render(policyText: string, context: RenderContext): Rendering {
         const disabled = outputs.get(wanted.useOutput)?.enabled === false;
         if (disabled)
           notes.push(`${wanted.place} (${wanted.id}) is not run: its output ${wanted.useOutput} is disabled`);
-        else addToGroup(groups, wanted, outputs, carriers, context.platform);
+        else addToGroup(groups, wanted, outputs, carriers, context);
       }
     } catch (error) {
       problems.push(inputProblem(input, error));
@@ -77,6 +81,18 @@ export function render(policyText: string, context: RenderContext): Rendering {
   for (const [key, group] of groups) {
     const id = ids.get(key) as string;
     const units = group.inputs.map((input) => `${id}-${input.id}`);
+    if (group.broken !== null) {
+      problems.push({
+        component: id,
+        type: group.type,
+        units,
+        mayBe: group.inputs.map((input) => idOf([...group.key, input.id], false)),
+        degradesOnly: false,
+        code: 'SPEC_INVALID',
+        message: group.broken,
+      });
+      continue;
+    }
     if (group.unsupported !== null) {
       if (context.unsupported === 'ignore') notes.push(`${id}: ${group.unsupported}; ignored, as the settings say`);
       else
@@ -275,19 +291,32 @@ function addToGroup(
   input: Wanted,
   outputs: ReadonlyMap<string, JsonObject>,
   carriers: ReadonlyMap<string, Carrier>,
-  platform: string,
+  { platform, broken: brokenSpecs = [] }: RenderContext,
 ): void {
   const carrier = carriers.get(input.type) ?? null;
+  const brokenSpec = carrier === null ? whatWouldCarryOut(input.type, brokenSpecs) : null;
+  const broken = brokenSpec?.why ?? null;
   const outputType = String(outputs.get(input.useOutput)?.type);
-  const unsupported = whyUnsupported(carrier, input.type, outputType, platform);
+  const unsupported = broken === null ? whyUnsupported(carrier, input.type, outputType, platform) : null;
   // The canonical type, so that an alias and the name itself share a process.
-  const type = carrier?.input.name ?? input.type;
+  const type = carrier?.input.name ?? brokenSpec?.name ?? input.type;
   const isolated = unsupported === null && carrier?.input.isolateUnits === true;
   const parts = isolated ? [type, input.useOutput, input.id] : [type, input.useOutput];
   const key = JSON.stringify(parts);
   const group = groups.get(key);
   if (group) group.inputs.push(input);
-  else groups.set(key, { key: parts, type, output: input.useOutput, carrier, inputs: [input], unsupported });
+  else groups.set(key, { key: parts, type, output: input.useOutput, carrier, inputs: [input], unsupported, broken });
+}
+
+/** The type as a broken spec names it, and why that spec cannot be used. */
+function whatWouldCarryOut(type: string, broken: readonly BrokenSpec[]): { name: string; why: string } | null {
+  for (const { message, offers } of broken) {
+    const why = `the spec that carries it out cannot be used: ${message}`;
+    if (offers === 'anything') return { name: type, why };
+    const offer = offers.find(({ name, aliases }) => name === type || aliases.includes(type));
+    if (offer) return { name: offer.name, why };
+  }
+  return null;
 }
 
 function whyUnsupported(carrier: Carrier | null, type: string, outputType: string, platform: string): string | null {
@@ -314,21 +343,22 @@ const MAX_ID_LENGTH = 128;
 function componentIds(groups: readonly Group[]): Map<string, string> {
   const plain = groups.map((group) => group.key.join('-'));
   const ids = new Map<string, string>();
-  for (const [index, group] of groups.entries()) {
+  for (const [index, { key }] of groups.entries()) {
     const id = plain[index] as string;
     const isShared = plain.indexOf(id) !== index || plain.lastIndexOf(id) !== index;
-    const key = JSON.stringify(group.key);
-    ids.set(
-      key,
-      isShared || !isSafeId(id)
-        ? `${id
-            .replace(/[^A-Za-z0-9_.-]/g, '_')
-            .replace(/^\./, '_')
-            .slice(0, MAX_ID_LENGTH)}~${sha256(key).slice(0, 16)}`
-        : id,
-    );
+    ids.set(JSON.stringify(key), idOf(key, isShared));
   }
   return ids;
+}
+
+function idOf(key: readonly string[], isShared: boolean): string {
+  const id = key.join('-');
+  if (!isShared && isSafeId(id)) return id;
+  const readable = id
+    .replace(/[^A-Za-z0-9_.-]/g, '_')
+    .replace(/^\./, '_')
+    .slice(0, MAX_ID_LENGTH);
+  return `${readable}~${sha256(JSON.stringify(key)).slice(0, 16)}`;
 }
 
 function isSafeId(id: string): boolean {
@@ -384,11 +414,13 @@ function isNothing(value: JsonValue): boolean {
 
 function inputProblem({ place, value }: PolicyInput, error: unknown): ComponentProblem {
   const type = String(value.type);
-  const component = `${type}-${typeof value.use_output === 'string' && value.use_output !== '' ? value.use_output : 'default'}`;
+  const output = typeof value.use_output === 'string' && value.use_output !== '' ? value.use_output : 'default';
+  const component = `${type}-${output}`;
   return {
     component,
     type,
     units: [`${component}-${nameOf(value)}`],
+    mayBe: [idOf([type, output, nameOf(value)], false)],
     degradesOnly: false,
     ...asProblem(error, 'POLICY_RENDER_FAILED', `${place} (${nameOf(value)})`),
   };

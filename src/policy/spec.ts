@@ -12,6 +12,15 @@ export interface SpecFile {
   readonly templates: Readonly<Record<string, string>>;
 }
 
+/** A spec file that cannot be used. */
+export interface BrokenSpec {
+  readonly file: string;
+  /** Place and reason. */
+  readonly message: string;
+  /** The input types that it would carry out, as far as that can be seen; `anything` where nothing can. */
+  readonly offers: readonly Pick<InputSpec, 'name' | 'aliases'>[] | 'anything';
+}
+
 export interface Spec {
   readonly inputs: readonly InputSpec[];
 }
@@ -323,6 +332,23 @@ export function parseSpec(yamlText: string, fileName: string, templates: Readonl
     checkTemplates(item, index, templates, document.complaint);
   }
   return { file: fileName, spec: { inputs: parsed.data.inputs.map(inputSpec) }, templates };
+}
+
+/**
+ * Which input types a spec that cannot be used was written for, as far as its text shows: names and aliases, and the name of the file, which
+ * is that of its type by habit. Null text: it could not be read either.
+ */
+export function typesOffered(yamlText: string | null, fileName: string): BrokenSpec['offers'] {
+  const stem = (fileName.split('/').at(-1) ?? fileName).replace(/\.spec\.yml$/, '');
+  const offers: { readonly name: string; readonly aliases: string[] }[] = [{ name: stem, aliases: [] }];
+  for (const line of (yamlText ?? '').split('\n')) {
+    for (const [, key, rest = ''] of line.matchAll(/\b(name|aliases)"?:\s*(\[[^\]]*\]|[^\s,}#]+)/g)) {
+      const words = rest.split(/[\s,[\]"']+/).filter((word) => word !== '');
+      if (key === 'aliases') offers.at(-1)?.aliases.push(...words);
+      else if (words[0] !== undefined && words[0] !== stem) offers.push({ name: words[0], aliases: [] });
+    }
+  }
+  return offers;
 }
 
 function checkTemplates(

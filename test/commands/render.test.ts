@@ -1,10 +1,22 @@
 /** `holdfast render`: usable in the CI of a policy repository, so it says everything and touches nothing. */
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runProgram } from '../../src/commands/program.ts';
 import { EXIT } from '../../src/errors.ts';
+import { readPolicyYaml } from '../../src/fleet-server/policy-yaml.ts';
+import { maskSecrets } from '../../src/services/log/mask.ts';
+import { realWorld } from '../../src/world.ts';
 import { fakeSurroundings } from './fakes.ts';
 
 let directory: string;
@@ -117,5 +129,76 @@ inputs:
   test('a spec that is broken is named', async () => {
     writeFileSync(join(directory, 'specs/broken.spec.yml'), 'version: 9\n');
     expect((await render(policyOf('listen 80;'))).out).toContain('spec not used: ');
+  });
+});
+
+describe('render and the daemon', () => {
+  const EXAMPLES = join(import.meta.dirname, '../../examples');
+
+  /** What both make of one policy file on one home. */
+  async function both(policyText: string, specs: Readonly<Record<string, string>>) {
+    const home = join(directory, 'home');
+    mkdirSync(join(home, 'specs'), { recursive: true });
+    for (const [name, text] of Object.entries(specs)) writeFileSync(join(home, 'specs', name), text);
+    const file = join(directory, 'policy.yml');
+    writeFileSync(file, policyText);
+    const surroundings = fakeSurroundings();
+    const code = await runProgram(['render', file, '--home', home, '--json'], surroundings);
+    const served = readPolicyYaml(policyText);
+    if (!served.ok) throw new Error(served.problem);
+    const rendering = await realWorld.render(served.text, {
+      home,
+      variables: realWorld.variables({ home, agentId: 'not-enrolled', agentVersion: '9.2.0', local: {} }),
+      unsupported: 'degrade',
+      note: () => {},
+    });
+    // Through JSON and the mask, as what is printed went.
+    const daemon = JSON.parse(JSON.stringify(maskSecrets(rendering))) as typeof rendering;
+    return { code, render: JSON.parse(surroundings.terminal.said.out), daemon };
+  }
+
+  const specsOf = (folder: string) =>
+    Object.fromEntries(
+      readdirSync(join(EXAMPLES, folder))
+        .filter((name) => /\.(spec\.yml|liquid)$/.test(name))
+        .map((name) => [name, readFileSync(join(EXAMPLES, folder, name), 'utf8')]),
+    );
+
+  test.each([
+    ['policies/web.yml', 'specs'],
+    ['policies/logs.yml', 'specs'],
+    ['uptime/policy.yml', 'uptime'],
+    ['policies/web.yml', 'uptime'],
+  ])('come to the same for %s with the specs of %s', async (policyFile, folder) => {
+    const { code, render, daemon } = await both(readFileSync(join(EXAMPLES, policyFile), 'utf8'), specsOf(folder));
+    expect(code).toBe(EXIT.success);
+    expect(render.components).toEqual(daemon.components);
+    expect(render.problems).toEqual(daemon.problems);
+    expect(render.components.length + render.problems.length).toBeGreaterThan(0);
+  });
+
+  test('refuse the same: what a spec would carry out that cannot be used', async () => {
+    const spec = 'version: 2\ninputs:\n  - name: app\n    daemon: { comand: sleep }\n';
+    const policyText = 'inputs: [{ id: a, type: app }, { id: b, type: other }]';
+    const { code, render, daemon } = await both(policyText, { 'some.spec.yml': spec });
+    expect(code).toBe(EXIT.failure);
+    expect(daemon.problems).toMatchObject([
+      { component: 'app-default', degradesOnly: false, message: expect.stringContaining('some.spec.yml:4:') },
+      { component: 'other-default', degradesOnly: true },
+    ]);
+    expect(render.problems.slice(0, 2)).toEqual(daemon.problems);
+    expect(render.problems[2]).toMatchObject({
+      code: 'SPEC_INVALID',
+      message: expect.stringContaining('some.spec.yml:4:'),
+    });
+  });
+
+  test('take a policy file that names no outputs, as `holdfast fleet` serves it', async () => {
+    const { code, render, daemon } = await both('inputs: [{ id: a, type: sleeper }]', {
+      's.spec.yml': 'version: 2\ninputs:\n  - { name: sleeper, daemon: { command: sleep, args: ["9"] } }',
+    });
+    expect(code).toBe(EXIT.success);
+    expect(render.components).toEqual(daemon.components);
+    expect(render.components).toHaveLength(1);
   });
 });

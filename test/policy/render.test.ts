@@ -1,6 +1,7 @@
 // From a policy to components: what is run, what is not and why, and what counts as a change.
 import { describe, expect, test } from 'vitest';
 import type { Rendering, WantedComponent } from '../../src/policy/component.ts';
+import { typesOffered } from '../../src/policy/spec.ts';
 import { COMPONENTS_DIR, OUTPUTS, renderPolicy, SINGLE, specOf, variables, WHOLE } from './support.ts';
 
 const policy = (inputs: unknown[], more: object = {}): object => ({
@@ -199,6 +200,48 @@ describe('the hash', () => {
     const of = (key: string): string =>
       only(renderPolicy({ outputs: { default: { type: 'x', api_key: key } }, inputs: [{ type: 'whole' }] })).hash;
     expect(of('a')).not.toBe(of('b'));
+  });
+});
+
+describe('an input whose spec cannot be used', () => {
+  const text =
+    'inputs:\n  - name: app\n    aliases: [one, "two"]\n    daemon: { comand: x }\n  - { name: late, daemon: [ }\n';
+  const broken = [
+    { file: '/s/mine.spec.yml', message: '/s/mine.spec.yml:4:1: why', offers: typesOffered(text, '/s/mine.spec.yml') },
+  ];
+  const inputs = [
+    { id: 'a', type: 'app' },
+    { id: 'b', type: 'two' },
+    { id: 'c', type: 'late' },
+    { id: 'd', type: 'mine' },
+    { id: 'e', type: 'nosuch' },
+  ];
+
+  test.each(['degrade', 'ignore'] as const)(
+    'is no trait of the policy, whatever becomes of the unsupported (%s); inputs that no spec was written for only degrade',
+    (unsupported) => {
+      const { problems } = renderPolicy(policy(inputs), { broken, unsupported });
+      const hard = problems.filter(({ degradesOnly }) => !degradesOnly);
+      expect(hard.map(({ component, type, units, code }) => ({ component, type, units, code }))).toEqual([
+        { component: 'app-default', type: 'app', units: ['app-default-a', 'app-default-b'], code: 'SPEC_INVALID' },
+        { component: 'late-default', type: 'late', units: ['late-default-c'], code: 'SPEC_INVALID' },
+        { component: 'mine-default', type: 'mine', units: ['mine-default-d'], code: 'SPEC_INVALID' },
+      ]);
+      expect(hard[0]?.message).toBe('the spec that carries it out cannot be used: /s/mine.spec.yml:4:1: why');
+      expect(problems.length - hard.length).toBe(unsupported === 'ignore' ? 0 : 1);
+    },
+  );
+
+  test('may be any when the directory of the specs cannot be read', () => {
+    const { problems } = renderPolicy(policy(inputs), { broken: [{ file: '/s', message: 'why', offers: 'anything' }] });
+    expect(problems.map(({ degradesOnly }) => degradesOnly)).toEqual([false, false, false, false, false]);
+  });
+
+  test('is carried out by another spec that offers its type', () => {
+    const { components, problems } = renderPolicy(policy([{ type: 'whole' }]), {
+      broken: [{ file: 'x', message: 'why', offers: 'anything' }],
+    });
+    expect([components.length, problems.length]).toEqual([1, 0]);
   });
 });
 

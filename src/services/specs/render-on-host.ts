@@ -2,8 +2,8 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { asHoldfastError, HoldfastError, type Problem } from '../../errors.ts';
-import type { ComponentProblem, Rendering } from '../../policy/component.ts';
+import { asHoldfastError, HoldfastError } from '../../errors.ts';
+import type { Rendering } from '../../policy/component.ts';
 import { type JsonObject, parseJson } from '../../policy/json.ts';
 import { secretsIn } from '../../policy/mask.ts';
 import { render } from '../../policy/render.ts';
@@ -11,19 +11,28 @@ import { type Variables, variablesFor } from '../../policy/variables.ts';
 import { homePaths } from '../home.ts';
 import { specPlatform, variableHost } from '../host/host.ts';
 import { hideSecrets, learnSecrets } from '../log/known-secrets.ts';
-import { readSpecs } from './read-specs.ts';
+import { readSpecs, type Specs } from './read-specs.ts';
 
 export interface HostRendering {
   /** Absolute path. */
   readonly home: string;
   readonly variables: Variables;
   readonly unsupported: 'degrade' | 'ignore';
+  /** Directories whose specs come before those of the home. */
+  readonly specs?: readonly string[];
+  /** Where the components lie, when not in the home. */
+  readonly componentsDir?: string;
   /** Told what of a policy is noted and not carried out, and which spec files are broken. */
   readonly note: (message: string) => void;
 }
 
+/** What a policy comes to here, and the spec files that were of no use to it. */
+export interface HostRendered extends Rendering {
+  readonly broken: Specs['broken'];
+}
+
 /** @throws HoldfastError POLICY_UNPARSABLE or POLICY_RENDER_FAILED for the policy as a whole. */
-export async function renderOnHost(policyText: string, host: HostRendering): Promise<Rendering> {
+export async function renderOnHost(policyText: string, host: HostRendering): Promise<HostRendered> {
   learnSecretsOf(policyText, host.variables);
   try {
     return withoutSecrets(await renderWithSpecs(policyText, host));
@@ -35,7 +44,7 @@ export async function renderOnHost(policyText: string, host: HostRendering): Pro
 }
 
 /** Makes what is secret in a policy, and in what it may be filled with, known to all who speak of it. Never throws. */
-export function learnSecretsOf(policyText: string, variables: Variables): void {
+function learnSecretsOf(policyText: string, variables: Variables): void {
   learnSecrets('variables', secretsIn(variables as JsonObject));
   try {
     learnSecrets(createHash('sha256').update(policyText).digest('hex'), secretsIn(parseJson(policyText)));
@@ -44,38 +53,25 @@ export function learnSecretsOf(policyText: string, variables: Variables): void {
   }
 }
 
-function withoutSecrets(rendering: Rendering): Rendering {
+function withoutSecrets(rendering: HostRendered): HostRendered {
   const hidden = <T extends { readonly message: string }>(one: T): T => ({ ...one, message: hideSecrets(one.message) });
   return { ...rendering, problems: rendering.problems.map(hidden), notes: rendering.notes.map(hideSecrets) };
 }
 
-async function renderWithSpecs(policyText: string, host: HostRendering): Promise<Rendering> {
+async function renderWithSpecs(policyText: string, host: HostRendering): Promise<HostRendered> {
   const paths = homePaths(host.home);
-  const { specs, broken } = await readSpecs([paths.specs]);
+  const { specs, broken } = await readSpecs([...(host.specs ?? []), paths.specs]);
   for (const { message } of broken) host.note(`a spec cannot be used: ${message}`);
   const rendering = render(policyText, {
     specs,
+    broken,
     variables: host.variables,
-    paths: { componentsDir: paths.components },
+    paths: { componentsDir: host.componentsDir ?? paths.components },
     platform: specPlatform(),
     unsupported: host.unsupported,
   });
   for (const note of rendering.notes) host.note(hideSecrets(note));
-  return { ...rendering, problems: rendering.problems.map((problem) => withBrokenSpecs(problem, broken)) };
-}
-
-/**
- * An input may be without a spec only because a file of this host is broken: that is no trait of the policy, so it does not pass as one that
- * merely degrades.
- */
-function withBrokenSpecs(problem: ComponentProblem, broken: readonly Problem[]): ComponentProblem {
-  const [first] = broken;
-  if (!problem.degradesOnly || first === undefined) return problem;
-  return {
-    ...problem,
-    degradesOnly: false,
-    message: `${problem.message}; a spec here cannot be used: ${first.message}`,
-  };
+  return { ...rendering, broken };
 }
 
 /** The providers that policies of the agent on `home` may use. */
