@@ -9,6 +9,7 @@ import { type ComponentsEvent, tell, unwired } from './system.ts';
 import {
   awaitedIn,
   bounded,
+  concerns,
   confirmable,
   degradedIn,
   forPlanner,
@@ -83,6 +84,10 @@ export interface ComponentsContext extends ComponentsInput {
   readonly runsLastGood: boolean;
   /** What runs was left alone in safe mode: it is on record, and nobody here looks after it. */
   readonly leftAlone: boolean;
+  /** As it was confirmed last: what the way back brings when it cannot be rendered any more. */
+  readonly confirmed: readonly WantedComponent[];
+  /** Of what is wanted, the ids of what is so only because it was confirmed before: it cannot be rendered now. */
+  readonly kept: readonly string[];
   /** While it is stopped: what runs may run on, for the next start to adopt. */
   readonly letsGo: boolean;
   readonly baseline: readonly string[];
@@ -114,7 +119,7 @@ export const componentsSetup = setup({
   },
   actions: {
     takeApply: assign(({ event }) => takeApply(event)),
-    takeRendering: assign((_, params: { rendering: Rendering }) => ({ rendering: params.rendering, policyText: '' })),
+    takeRendering: assign(({ context }, params: { rendering: Rendering }) => takeRendering(context, params.rendering)),
     takeRecorded: assign((_, params: { recorded: readonly Recorded[] }) => ({ recorded: params.recorded })),
     forgetRecorded: assign({ recorded: [] }),
     makePlan: assign(({ context }) => ({
@@ -191,11 +196,12 @@ export const componentsSetup = setup({
         steps: [],
         touched: [],
         baseline: [],
+        kept: [],
         runsLastGood: false,
       });
     }),
     show: enqueueActions(({ context, enqueue }) => {
-      const components = shownIn(context.running, context.problems);
+      const components = shownIn(context.running, context.problems, context.kept, leftRunningIn(context));
       const awaiting = awaitedIn(context);
       const told = JSON.stringify([components, awaiting]);
       if (told === context.told) return;
@@ -223,7 +229,7 @@ export const componentsSetup = setup({
     refuseBroken: assign(({ context }) => ({
       refusal: { kind: 'health' as const, reason: refusalOf(context) ?? verdictAtTheEnd(context) ?? '' },
     })),
-    acceptWhatRuns: assign({ runsLastGood: true, touched: [] }),
+    acceptWhatRuns: assign(({ context }) => ({ runsLastGood: true, touched: [], confirmed: context.wanted })),
     tellIssued: tell('agent', ({ context }) => ({ type: 'components.issued', plan: context.plan })),
     tellConfirmed: tell('agent', ({ context }) => ({
       type: 'components.confirmed',
@@ -241,6 +247,9 @@ export const componentsSetup = setup({
   guards: {
     'a fresh policy cannot be carried out': ({ context }) =>
       context.mode === 'fresh' && context.rendering.problems.some(({ degradesOnly }) => !degradesOnly),
+    'something cannot be carried out here': ({ context }) => hardOnes(context.problems).length > 0,
+    'it comes to something else now': ({ context }, params: { rendering: Rendering }) =>
+      JSON.stringify(params.rendering.problems) !== JSON.stringify(context.problems),
     'it is fresh': ({ context }) => context.mode === 'fresh',
     'it is the way back': ({ context }) => context.mode === 'revert',
     'a check refused it': (_, params: { refusals: readonly CheckRefusal[] }) => params.refusals.length > 0,
@@ -284,18 +293,49 @@ function takeApply(event: Event): Partial<ComponentsContext> {
 
 /**
  * Taken before the first change to last good; a candidate that supersedes another is held against the same. While the way back or a
- * replay is not confirmed, what was healthy before it is still what a policy can break. So is what safe mode left running.
+ * replay is not confirmed, what was healthy before it is still what a policy can break. So is what safe mode left running, and what runs on
+ * from an earlier start since its spec cannot be used.
  */
 function takeBaseline(context: ComponentsContext): Partial<ComponentsContext> {
   const before = context.touched.length > 0 ? context.baseline : [];
   const worked = context.runsLastGood ? [...new Set([...before, ...healthyIn(context)])].sort() : context.baseline;
+  const left = leftRunningIn(context).map(({ id }) => id);
   return {
-    baseline: context.leftAlone ? confirmedIn(context.recorded) : worked,
+    baseline: context.leftAlone ? confirmedIn(context.recorded) : [...new Set([...worked, ...left])].sort(),
     leftAlone: false,
+    kept: context.mode === 'fresh' || hardOnes(context.rendering.problems).length === 0 ? [] : context.kept,
     runsLastGood: context.mode !== 'fresh',
     wanted: context.rendering.components,
     problems: context.rendering.problems,
   };
+}
+
+/**
+ * What a replay or the way back cannot render (a spec that was edited and cannot be used any more) has worked before, so it stays as it was
+ * confirmed; and the text is kept, to be rendered again when the spec is corrected.
+ */
+function takeRendering(context: ComponentsContext, rendering: Rendering): Partial<ComponentsContext> {
+  const problems = hardOnes(rendering.problems);
+  if (context.mode === 'fresh' || problems.length === 0) return { rendering, policyText: '' };
+  const rendered = new Set(rendering.components.map(({ id }) => id));
+  const kept = context.confirmed.filter(({ id }) => !rendered.has(id) && problems.some((it) => concerns(it, id)));
+  return {
+    rendering: { ...rendering, components: [...rendering.components, ...kept] },
+    kept: kept.map(({ id }) => id),
+  };
+}
+
+/** What holds up a replay or the way back; a fresh policy is refused for it. */
+function hardOnes(problems: readonly ComponentProblem[]): readonly ComponentProblem[] {
+  return problems.filter(({ degradesOnly }) => !degradesOnly);
+}
+
+/** On record as confirmed, and what it would have to be cannot be rendered here: it runs on as it is. */
+function leftRunningIn({ problems, recorded, running }: ComponentsContext): readonly Recorded[] {
+  return recorded.filter(
+    ({ id, alive, hash }) =>
+      alive && hash !== null && running[id] === undefined && hardOnes(problems).some((it) => concerns(it, id)),
+  );
 }
 
 /** The context once every step is issued: what was told to change counts as changing from now on. */
@@ -352,9 +392,10 @@ export function changedIn({ steps, rendering }: ComponentsContext): WantedCompon
 }
 
 /** On record, wanted by nobody, and no child of ours looks after it. */
-export function straysIn({ recorded, running, rendering }: ComponentsContext): string[] {
-  const wanted = new Set(rendering.components.map(({ id }) => id));
-  return recorded.map(({ id }) => id).filter((id) => !wanted.has(id) && running[id] === undefined);
+export function straysIn(context: ComponentsContext): string[] {
+  const { recorded, running, rendering } = context;
+  const mayStay = new Set([...rendering.components, ...leftRunningIn(context)].map(({ id }) => id));
+  return recorded.map(({ id }) => id).filter((id) => !mayStay.has(id) && running[id] === undefined);
 }
 
 /** Longer than any component may take by its own spec. */

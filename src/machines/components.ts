@@ -17,6 +17,8 @@ export const componentsMachine = componentsSetup.createMachine({
     recorded: [],
     runsLastGood: false,
     leftAlone: false,
+    confirmed: [],
+    kept: [],
     letsGo: false,
     baseline: [],
     touched: [],
@@ -35,7 +37,48 @@ export const componentsMachine = componentsSetup.createMachine({
   states: {
     settled: {
       description: 'What runs is what was confirmed last, and is supervised. Ends with the next policy.',
-      entry: 'show',
+      initial: 'resting',
+      states: {
+        resting: {
+          description:
+            'Each component looks after itself. Left only when something cannot be carried out here: after a while it is looked at again.',
+          entry: 'show',
+          after: { lookEvery: { guard: 'something cannot be carried out here', target: 'looking' } },
+        },
+        looking: {
+          description: 'What was left to run on is looked at. Ends with what was seen.',
+          invoke: {
+            src: 'recorded',
+            id: 'recorded',
+            onDone: {
+              target: 'rendering',
+              actions: { type: 'takeRecorded', params: ({ event }) => ({ recorded: event.output }) },
+            },
+            onError: 'rendering',
+          },
+        },
+        rendering: {
+          description:
+            'The policy is rendered again: a spec may have been corrected. Ends with a new plan when it comes to something else now.',
+          invoke: {
+            src: 'prepare',
+            id: 'prepare',
+            input: ({ context }) => ({ text: context.policyText, mode: context.mode }),
+            onDone: [
+              {
+                guard: {
+                  type: 'it comes to something else now',
+                  params: ({ event }) => ({ rendering: event.output }),
+                },
+                target: '#components.planning.comparing',
+                actions: { type: 'takeRendering', params: ({ event }) => ({ rendering: event.output }) },
+              },
+              { target: 'resting' },
+            ],
+            onError: 'resting',
+          },
+        },
+      },
     },
     planning: {
       description:

@@ -118,45 +118,85 @@ export function forPlanner(
   });
 }
 
-/** Everything as `status` and Fleet show it, by id. */
+/** Whether a problem is, or may be, one of the component of this id. */
+export function concerns({ component, mayBe = [] }: ComponentProblem, id: string): boolean {
+  return component === id || mayBe.includes(id);
+}
+
+/** A component of an earlier start that runs on, since what it would have to be cannot be rendered here. */
+export interface LeftRunning {
+  readonly id: string;
+  readonly type: string;
+  readonly pid: number;
+  readonly hash: string | null;
+}
+
+/** Everything as `status` and Fleet show it, by id. `kept`: components that run as they were confirmed, since they cannot be rendered here. */
 export function shownIn(
   running: Readonly<Record<string, Running>>,
   problems: readonly ComponentProblem[],
+  kept: readonly string[] = [],
+  left: readonly LeftRunning[] = [],
 ): ComponentStatus[] {
-  const shown = Object.values(running).map(({ wanted, report }): ComponentStatus => {
-    const units = wanted.units.map(
-      (unit): UnitStatus =>
-        unit.degraded !== null && report.state === 'healthy'
-          ? { id: unit.id, type: unit.type, state: 'degraded', message: unit.degraded }
-          : { id: unit.id, type: unit.type, state: report.state, message: report.message },
-    );
-    const lessened = units.find((unit) => report.state === 'healthy' && unit.state === 'degraded');
-    return {
-      id: report.id,
-      type: wanted.type,
-      state: lessened ? 'degraded' : report.state,
-      message: lessened ? lessened.message : report.message,
-      pid: report.pid,
-      restarts: report.restarts,
-      hash: report.hash,
-      units,
-    };
-  });
-  const troubled = problems.map((problem): ComponentStatus => {
-    const state = problem.degradesOnly ? 'degraded' : 'failed';
-    return {
-      id: problem.component,
-      type: problem.type,
-      state,
-      message: problem.message,
-      pid: null,
+  const whyNot = (id: string): string => {
+    const problem = problems.find((each) => concerns(each, id));
+    return `runs on as it was confirmed: ${problem?.message ?? 'it cannot be rendered here'}`;
+  };
+  const managed = Object.values(running).map(({ wanted, report }) =>
+    shown(wanted, report, kept.includes(report.id) ? whyNot(report.id) : null),
+  );
+  const leftRunning = left.map(
+    ({ id, type, pid, hash }): ComponentStatus => ({
+      id,
+      type,
+      state: 'degraded',
+      message: whyNot(id),
+      pid,
       restarts: 0,
-      hash: '',
-      units: problem.units.map((id) => ({ id, type: 'input', state, message: problem.message })),
-    };
+      hash: hash ?? '',
+      units: [],
+    }),
+  );
+  const all = [...managed, ...leftRunning];
+  const named = [...kept, ...left.map(({ id }) => id)];
+  const troubled = problems
+    .filter((it) => !all.some(({ id }) => id === it.component) && !named.some((id) => concerns(it, id)))
+    .map((problem): ComponentStatus => {
+      const state = problem.degradesOnly ? 'degraded' : 'failed';
+      return {
+        id: problem.component,
+        type: problem.type,
+        state,
+        message: problem.message,
+        pid: null,
+        restarts: 0,
+        hash: '',
+        units: problem.units.map((id) => ({ id, type: 'input', state, message: problem.message })),
+      };
+    });
+  return [...all, ...troubled].sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** One that is managed here. `lack`: why it is not as the policy wants it, however well it is. */
+function shown(wanted: WantedComponent, report: ComponentReported, lack: string | null): ComponentStatus {
+  const units = wanted.units.map((unit): UnitStatus => {
+    const degraded = unit.degraded ?? lack;
+    return degraded !== null && report.state === 'healthy'
+      ? { id: unit.id, type: unit.type, state: 'degraded', message: degraded }
+      : { id: unit.id, type: unit.type, state: report.state, message: report.message };
   });
-  const taken = new Set(shown.map(({ id }) => id));
-  return [...shown, ...troubled.filter(({ id }) => !taken.has(id))].sort((a, b) => (a.id < b.id ? -1 : 1));
+  const lessened =
+    report.state === 'healthy' ? (lack ?? units.find((unit) => unit.state === 'degraded')?.message) : undefined;
+  return {
+    id: report.id,
+    type: wanted.type,
+    state: lessened === undefined ? report.state : 'degraded',
+    message: lessened ?? report.message,
+    pid: report.pid,
+    restarts: report.restarts,
+    hash: report.hash,
+    units,
+  };
 }
 
 /** A plan that is being carried out, or was last. */

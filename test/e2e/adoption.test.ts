@@ -84,6 +84,28 @@ test('a program that is not what the policy wants any more is ended, and the wan
   expect(made.events(A)).toEqual([`started ${made.pid} one`, `stopped ${made.pid}`, `started ${pidIn(status, A)} one`]);
 });
 
+test('a typo in a spec stops nothing that worked: the program runs on, is named, and is taken over when the spec is corrected', async () => {
+  const made = await settled();
+  const spec = join(made.home, 'specs', 'service.spec.yml');
+  const correct = await readFile(spec, 'utf8');
+  await made.agent.kill9();
+  await writeFile(spec, correct.replace(/\bcommand\b/, 'comand'));
+  made.agent.start();
+  const status = await made.agent.status(
+    (now) => now.state === 'running' && componentIn(now, A)?.state === 'degraded',
+    'degraded for want of its spec',
+  );
+  expect(componentIn(status, A)).toMatchObject({
+    pid: made.pid,
+    message: expect.stringMatching(/^runs on as it was confirmed: .*service\.spec\.yml:\d+:\d+: /),
+  });
+  expect(isAlive(made.pid)).toBe(true);
+  await writeFile(spec, correct);
+  const after = await made.agent.status(settledOn(2), 'settled by the corrected spec');
+  expect(pidIn(after, A)).toBe(made.pid);
+  expect(made.events(A)).toEqual([`started ${made.pid} one`]);
+});
+
 test('a program that died while the agent was dead is started again', async () => {
   const made = await settled();
   await made.agent.kill9();

@@ -55,7 +55,7 @@ function start(input: Partial<ComponentsInput> = {}) {
       desk.issue('fresh', rendering(...components));
       for (const each of components) desk.says(each, 'healthy');
       run.clock.advance(STABLE);
-      expect(run.snapshot().value).toBe('settled');
+      expect(run.snapshot().matches('settled')).toBe(true);
       run.flush();
     },
   };
@@ -395,6 +395,109 @@ describe('a replay', () => {
     expect(desk.child('web')?.open()).toBe(true);
     expect(desk.heard('components.changed').at(-1)).toMatchObject({
       components: [{ id: 'mail', state: 'failed' }, { id: 'web' }],
+    });
+  });
+
+  describe('of what cannot be rendered here any more, since somebody has broken its spec,', () => {
+    const LOOK = COMPONENTS_DEFAULTS.lookEveryMs;
+    const why =
+      'the spec that carries it out cannot be used: web.spec.yml:4:5: inputs[0].daemon.comand is not known here';
+    const problem: ComponentProblem = {
+      code: 'SPEC_INVALID',
+      component: 'web-default',
+      type: 'web',
+      message: why,
+      units: ['web-default-a'],
+      mayBe: ['web-default-a'],
+      degradesOnly: false,
+    };
+    const left = { id: 'web-default-a', type: 'web', pid: 5, hash: 'x', alive: true };
+    const webA = wanted('web-default-a', 'x');
+    const unrenderable: Rendering = { components: [db], problems: [problem], notes: [] };
+
+    function replayed(...recorded: object[]) {
+      const desk = start();
+      desk.apply('replay');
+      desk.port('prepare').resolve(unrenderable);
+      desk.port('recorded').resolve(recorded);
+      return desk;
+    }
+
+    it('leaves what runs and was confirmed, and names it', () => {
+      const desk = replayed(left);
+      expect(desk.calls.some(({ port }) => port === 'sweep')).toBe(false);
+      expect(desk.child('db')?.open()).toBe(true);
+      expect(desk.heard('components.changed').at(-1)).toMatchObject({
+        components: [
+          { id: 'db' },
+          { id: 'web-default-a', state: 'degraded', pid: 5, message: `runs on as it was confirmed: ${why}` },
+        ],
+      });
+    });
+
+    it.each([
+      ['was never confirmed', { ...left, hash: null }],
+      ['is of another component', { ...left, id: 'web-default-b' }],
+      ['does not live', { ...left, alive: false }],
+    ])('sweeps what %s', (_what, recorded) => {
+      const desk = replayed(recorded);
+      expect(desk.port('sweep').call.input).toEqual({ ids: [recorded.id] });
+    });
+
+    it('takes it over when the spec is corrected, and says when it has ended', () => {
+      const desk = replayed(left);
+      desk.says(db, 'healthy');
+      desk.clock.advance(STABLE);
+      desk.clock.advance(LOOK);
+      desk.port('recorded').resolve([{ ...left, alive: false }]);
+      desk.port('prepare').resolve(unrenderable);
+      expect(desk.heard('components.changed').at(-1)).toMatchObject({
+        components: [{ id: 'db' }, { id: 'web-default', state: 'failed', message: why }],
+      });
+      desk.clock.advance(LOOK);
+      desk.port('recorded').resolve([left]);
+      desk.port('prepare').resolve(rendering(db, webA));
+      expect(desk.child('web-default-a')?.open()).toBe(true);
+      expect(desk.told('db')).toEqual(['component.keep']);
+      expect(desk.calls.some(({ port }) => port === 'sweep')).toBe(false);
+    });
+
+    it('is not asked for again while everything can be carried out', () => {
+      const desk = start();
+      desk.settled(web);
+      desk.clock.advance(10 * LOOK);
+      expect(desk.calls.filter(({ port }) => port === 'prepare')).toHaveLength(1);
+    });
+
+    it('lets a policy be refused that breaks it: it worked', () => {
+      const desk = replayed(left);
+      desk.says(db, 'healthy');
+      desk.clock.advance(STABLE);
+      desk.apply('fresh');
+      desk.port('prepare').resolve(rendering(db, webA));
+      desk.port('recorded').resolve([left]);
+      desk.port('check').resolve([]);
+      desk.port('write').resolve();
+      desk.says(webA, 'failed');
+      expect(desk.heard('components.refused')).toMatchObject([{ reason: 'web-default-a: is failed' }]);
+    });
+
+    it('keeps what this start runs, also on the way back, as it was confirmed', () => {
+      const desk = start();
+      desk.settled(webA, db);
+      desk.issue('fresh', rendering(wanted('web-default-a', 'y'), db));
+      desk.says(wanted('web-default-a', 'y'), 'failed');
+      desk.issue('revert', unrenderable);
+      expect(desk.told('web-default-a')).toEqual(['component.reload', 'component.restart']);
+      expect(desk.child('web-default-a')?.received.at(-1)).toMatchObject({ wanted: webA });
+      desk.says(webA, 'healthy');
+      expect(desk.heard('components.changed').at(-1)).toMatchObject({
+        components: [{ id: 'db' }, { id: 'web-default-a', state: 'degraded', message: expect.stringContaining(why) }],
+      });
+      desk.clock.advance(STABLE);
+      // And once more, from rest: it is still what was confirmed.
+      desk.issue('revert', unrenderable);
+      expect(desk.told('web-default-a').at(-1)).toBe('component.keep');
     });
   });
 
