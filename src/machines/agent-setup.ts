@@ -286,15 +286,12 @@ export const agentSetup = setup({
     'leave the components alone': tell('components', { type: 'components.leave' }),
     'stop the components': tell('components', ({ context }: { context: AgentContext }) => ({
       type: 'components.stop',
-      // In safe mode nothing is started, stopped or changed, not even at the end.
-      keep:
-        context.ending !== null &&
-        (context.ending.restart || context.settings.onExit === 'keep' || context.facts.safeMode !== null),
+      keep: mayRunOn(context),
       hurry: false,
     })),
     'stop them now': tell('components', ({ context }: { context: AgentContext }) => ({
       type: 'components.stop',
-      keep: context.ending?.restart === true || context.settings.onExit === 'keep',
+      keep: mayRunOn(context),
       hurry: true,
     })),
     'report to Fleet': tell('gateway', ({ context }: { context: AgentContext }) => ({
@@ -335,6 +332,11 @@ function asking(id: string, changes: readonly Change[]) {
 
 function applying(plan: string, mode: 'fresh' | 'replay' | 'revert', policy: PolicyBody) {
   return tell<AgentContext, AgentEvent, 'components'>('components', { type: 'components.apply', plan, mode, policy });
+}
+
+/** Whether the components outlive this start. In safe mode nothing is started, stopped or changed, not even at the end, however it is asked for. */
+function mayRunOn({ ending, settings, facts }: AgentContext): boolean {
+  return ending !== null && (ending.restart || settings.onExit === 'keep' || facts.safeMode !== null);
 }
 
 function statesOf(components: readonly ComponentStatus[]): string {

@@ -681,6 +681,32 @@ describe('the end', () => {
     expect(world.trace.at(-1)).toBe('components: stop, without grace');
   });
 
+  it('stops nothing in safe mode, however often it is asked for', () => {
+    const world = crashes(settled(), 4);
+    expect(world.state).toBe('safeMode');
+    world.stopsAtOnce = false;
+    world.send({ type: 'shutdown.requested', reason: 'SIGTERM' });
+    expect(world.trace.filter((line) => line.startsWith('components: stop')).at(-1)).toBe(
+      'components: stop, but let them run on',
+    );
+    world.send({ type: 'shutdown.requested', reason: 'SIGTERM' });
+    expect(world.trace.at(-1)).toBe('components: stop, but let them run on, without grace');
+  });
+
+  it.each([
+    ['keep', 'components: stop, but let them run on'],
+    ['stop', 'components: stop'],
+  ] as const)('goes by the settings both times it is asked for (%s)', (onExit, told) => {
+    const world = new World();
+    world.settings = { ...world.settings, onExit };
+    world.start().makeGood('web:1');
+    world.stopsAtOnce = false;
+    world.send({ type: 'shutdown.requested', reason: 'SIGTERM' });
+    expect(world.trace.filter((line) => line.startsWith('components: stop')).at(-1)).toBe(told);
+    world.send({ type: 'shutdown.requested', reason: 'SIGTERM' });
+    expect(world.trace.at(-1)).toBe(`${told}, without grace`);
+  });
+
   it('becomes an end for good when a shutdown overtakes a restart', () => {
     const world = settled();
     world.stopsAtOnce = false;
