@@ -58,7 +58,7 @@ export interface Reload {
 /** The `daemon` runtime of one component, rendered. */
 export interface Daemon {
   readonly run: Command;
-  /** ulimit-style limits, by name (`nofile`, `core`, …). */
+  /** Limits by name (`nofile`, `core`, …), in the units of ulimit (policy/spec.ts). */
   readonly limits: Readonly<Record<string, number>>;
   readonly files: readonly RenderedFile[];
   readonly check: Check | null;

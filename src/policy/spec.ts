@@ -117,6 +117,10 @@ const SIGNALS = [
   'SIGCONT',
   'SIGKILL',
 ] as const;
+/**
+ * As setrlimit(2) names them, in the units of the shell's ulimit: `as`, `data`, `memlock` and `stack` in KiB, `core` and `fsize` in blocks of
+ * 512 bytes, `cpu` in seconds, `nofile` and `nproc` in numbers.
+ */
 const LIMITS = ['as', 'core', 'cpu', 'data', 'fsize', 'memlock', 'nofile', 'nproc', 'stack'] as const;
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 

@@ -20,16 +20,17 @@ if printf '{"pid":%s,"startTime":"%s",%s\\n' $$ "$(start_time \${stat##*) })" "$
   mv -f "$record.tmp" "$record"
 fi`;
 
-/** ulimit's letters (dash and bash agree on these). */
-const LIMITS: Readonly<Record<string, string>> = {
-  as: '-v',
-  core: '-c',
-  cpu: '-t',
-  data: '-d',
-  fsize: '-f',
-  memlock: '-l',
-  nofile: '-n',
-  stack: '-s',
+/** ulimit's letters. Shells agree on their units, and on all letters but the one for processes: bash has -u, dash -p. */
+const LIMITS: Readonly<Record<string, readonly string[]>> = {
+  as: ['-v'],
+  core: ['-c'],
+  cpu: ['-t'],
+  data: ['-d'],
+  fsize: ['-f'],
+  memlock: ['-l'],
+  nofile: ['-n'],
+  nproc: ['-u', '-p'],
+  stack: ['-s'],
 };
 
 /** Of this process's own environment a component gets only what any program needs: the rest may hold secrets, such as an enrollment token. */
@@ -137,12 +138,16 @@ function restOf(stub: RecordStub): string {
 function limitLines(limits: Readonly<Record<string, number>>): string {
   return Object.entries(limits)
     .map(([name, value]) => {
-      const letter = LIMITS[name];
-      if (letter === undefined || !Number.isInteger(value) || value < 0) {
+      const letters = LIMITS[name];
+      if (letters === undefined || !Number.isInteger(value) || value < 0) {
         const known = Object.keys(LIMITS).join(', ');
         throw new HoldfastError('COMPONENT_START_FAILED', `no such limit: ${name}: ${value}; known are ${known}`);
       }
-      return `ulimit ${letter} ${value} || exit 126\n`;
+      // Only the last one may complain: of the others a shell may not know the letter.
+      const tries = letters.map(
+        (letter, at) => `ulimit ${letter} ${value}${at < letters.length - 1 ? ' 2>/dev/null' : ''}`,
+      );
+      return `${tries.join(' || ')} || exit 126\n`;
     })
     .join('');
 }

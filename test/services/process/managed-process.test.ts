@@ -4,6 +4,7 @@ import { appendFile, mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, st
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Daemon } from '../../../src/policy/component.ts';
+import { parseSpec } from '../../../src/policy/spec.ts';
 import { runCheck } from '../../../src/services/process/check.ts';
 import { realClock } from '../../../src/services/process/clock.ts';
 import { readEnvironment } from '../../../src/services/process/proc.ts';
@@ -98,13 +99,45 @@ describe('starting', () => {
     );
   });
 
-  it('refuses a limit it does not know, and sets one it knows', async () => {
+  it('refuses a limit it does not know', async () => {
     const { process: managed } = await bench();
     await expect(managed.launch(running('forever.sh', RUNS, 'h', { limits: { wishes: 3 } }), never)).rejects.toThrow(
       'no such limit: wishes: 3',
     );
-    const { pid } = await managed.launch(running('forever.sh', RUNS, 'h', { limits: { nofile: 77 } }), never);
-    expect(await readFile(`/proc/${pid}/limits`, 'utf8')).toMatch(/Max open files\s+77/);
+  });
+
+  it('sets every limit that a spec may have, in the units of ulimit', async () => {
+    const { process: managed } = await bench();
+    const limits = {
+      as: 4_000_001,
+      core: 10,
+      cpu: 78,
+      data: 3_000_001,
+      fsize: 100_000,
+      memlock: 65,
+      nofile: 77,
+      nproc: 5_001,
+      stack: 4_097,
+    };
+    const spec = parseSpec(
+      JSON.stringify({ version: 2, inputs: [{ name: 'x', daemon: { command: 'x', limits } }] }),
+      'x',
+      {},
+    );
+    expect(spec.spec.inputs[0]?.runtime).toMatchObject({ daemon: { limits } });
+    const { pid } = await managed.launch(running('forever.sh', RUNS, 'h', { limits }), never);
+    const table = await readFile(`/proc/${pid}/limits`, 'utf8');
+    const set = (name: string) => Number(new RegExp(`^Max ${name} +(\\d+)`, 'm').exec(table)?.[1]);
+    const KiB = 1024;
+    expect(set('address space')).toBe(limits.as * KiB);
+    expect(set('core file size')).toBe(limits.core * 512);
+    expect(set('cpu time')).toBe(limits.cpu);
+    expect(set('data size')).toBe(limits.data * KiB);
+    expect(set('file size')).toBe(limits.fsize * 512);
+    expect(set('locked memory')).toBe(limits.memlock * KiB);
+    expect(set('open files')).toBe(limits.nofile);
+    expect(set('processes')).toBe(limits.nproc);
+    expect(set('stack size')).toBe(limits.stack * KiB);
   });
 
   it('tells how the program ended and the last it said', async () => {
