@@ -3,6 +3,7 @@ import { type AnyActorRef, createActor, fromPromise, type InspectionEvent, type 
 import { asProblem, type Problem } from './errors.ts';
 import { ackerMachine } from './machines/acker.ts';
 import { agentMachine } from './machines/agent.ts';
+import { retriedBy } from './machines/agent-context.ts';
 import type { AgentInput } from './machines/agent-setup.ts';
 import { componentMachine } from './machines/component.ts';
 import { COMPONENT_TIMING } from './machines/component-setup.ts';
@@ -47,6 +48,8 @@ export interface AgentHandle {
   /** Resolves when the actors have stopped; `restart` asks for a new agent in this process. */
   readonly ended: Promise<{ readonly restart: boolean; readonly problem: Problem | null }>;
   send(event: AgentEvent): void;
+  /** Tries again what was rejected or passed over, and says what that is; null: there is nothing. */
+  retry(): string | null;
   status(): Status;
   inspect(): Inspection;
   /** A policy that is held, as masked YAML; null: it is not held, or cannot be read. */
@@ -190,6 +193,12 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
   return {
     ended,
     send: (event) => actor.send(event),
+    retry: () => {
+      const snapshot = actor.getSnapshot();
+      const what = snapshot.can({ type: 'retry.requested' }) ? retriedBy(snapshot.context) : null;
+      if (what !== null) actor.send({ type: 'retry.requested' });
+      return what;
+    },
     status: () => {
       const snapshot = actor.getSnapshot();
       return agentStatus({

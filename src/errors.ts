@@ -24,6 +24,7 @@ export const ERRORS = {
   NOT_RUNNING: terminal('Start the daemon with `holdfast run`.', EXIT.notRunning),
   CONTROL_REFUSED: terminal('Use the user the daemon runs as, or root.'),
   CONTROL_FAILED: retryable('See `holdfast logs`.'),
+  NOTHING_TO_RETRY: terminal('See `holdfast status` for what runs, and why.'),
   DIAGNOSTICS_FAILED: terminal('Name another file with -f, where there is space and you may write.'),
   ARCHIVE_UNREADABLE: terminal('Open a file that `holdfast diagnostics` wrote; when a copy is damaged, copy it again.'),
   INTERNAL: terminal('This is a fault in Holdfast: please report it with the file that `holdfast diagnostics` writes.'),

@@ -1,10 +1,12 @@
 /** The options that every command takes, and what they come to. */
 
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { HoldfastError } from '../errors.ts';
 import { createLogger, LOG_FILE, type Logger } from '../services/log/logger.ts';
 import { homeDirectory, type LoadOptions } from '../services/settings/load.ts';
-import type { Flag } from '../services/settings/read.ts';
+import { type Flag, readSettings } from '../services/settings/read.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -41,6 +43,18 @@ export function settingsSources(command: Command, surroundings: Surroundings, mo
       ...more,
     ],
   };
+}
+
+/**
+ * Refuses what was typed wrong, also where a command needs no settings. The daemon looks itself: where there is something to lose it starts
+ * all the same (P11).
+ */
+export function checkGlobalOptions(command: Command, surroundings: Surroundings): void {
+  if (command.name() === 'run') return;
+  const { config, ...typed } = settingsSources(command, surroundings);
+  const complaints = [...readSettings({ file: null, env: {}, flags: typed.flags }).complaints];
+  if (config !== undefined && !existsSync(config)) complaints.push(`option --config: ${config}: there is no such file`);
+  if (complaints.length > 0) throw new HoldfastError('SETTINGS_INVALID', complaints.join('\n'));
 }
 
 /** The daemon's log: to the log file of its home and to standard output. */

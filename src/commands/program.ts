@@ -8,7 +8,7 @@ import { diagramCommand } from './diagram.ts';
 import { enrollCommand } from './enroll.ts';
 import { inspectCommand } from './inspect.ts';
 import { logsCommand } from './logs.ts';
-import { addGlobalOptions } from './options.ts';
+import { addGlobalOptions, checkGlobalOptions } from './options.ts';
 import { rekeyCommand } from './rekey.ts';
 import { renderCommand } from './render.ts';
 import { restartCommand } from './restart.ts';
@@ -34,6 +34,7 @@ export async function runProgram(
     .version(surroundings.version, '--version', 'say which Holdfast this is')
     .addHelpText('after', HELP_END);
   addGlobalOptions(program);
+  program.hook('preAction', (_program, command) => checkGlobalOptions(command, surroundings));
   for (const make of [
     runCommand,
     enrollCommand,

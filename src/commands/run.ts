@@ -230,8 +230,8 @@ class Daemon implements Controlled {
     return () => this.#listeners.delete(listener);
   }
 
-  retry(): void {
-    this.#running().send({ type: 'retry.requested' });
+  retry(): string | null {
+    return this.#running().retry();
   }
 
   restart(reason: string): void {

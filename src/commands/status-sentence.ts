@@ -1,4 +1,5 @@
 /** What `holdfast status` opens with: the whole situation in a sentence or a few, most important first. */
+import { worstFirst } from '../policy/component.ts';
 import type { Status } from '../wire/control.ts';
 
 interface Named {
@@ -29,7 +30,7 @@ function situation(status: Status): string {
     case 'replay':
       return kept ? `Starting: bringing up ${named(kept)}, which worked last` : 'Starting: no policy is held';
     case 'safeMode':
-      return `In safe mode after ${times(start.crashes, 'crash', 'crashes')}: nothing is started, stopped or changed`;
+      return safeMode(status);
     case 'draining':
       return 'Stopping';
     case 'stopped':
@@ -43,6 +44,13 @@ function notRunning({ agent, policy }: Status): string {
   const held = policy.persisted ? `holds ${named(policy.persisted)}` : 'holds no policy';
   const left = agent.id === null ? (policy.orphaned?.reason ?? 'not enrolled') : 'left Fleet';
   return `Not running; read from disk: ${agent.enrolled ? held : left}`;
+}
+
+/** The message for Fleet says the rest, and what to do. Starts that ended with a goodbye since then have no crashes to count. */
+function safeMode({ start, message }: Status): string {
+  const after = start.crashes > 0 ? ` after ${times(start.crashes, 'crash', 'crashes')}` : '';
+  const why = message.replace(/^safe mode: /, '');
+  return `In safe mode${after}: ${why || 'nothing is started, stopped or changed'}`;
 }
 
 function running({ policy, path }: Status): string {
@@ -86,14 +94,13 @@ function remarks(status: Status, nowMs: number): string[] {
   }
 
   if (status.pid === 0) return said;
-  const unwell = components.filter(({ state }) => state !== 'healthy' && state !== 'stopped');
+  const unwell = worstFirst(components.filter(({ state }) => state !== 'healthy' && state !== 'stopped'));
   const [first] = unwell;
   if (first && status.state !== 'safeMode') {
     const others = unwell.length > 1 ? ` and ${unwell.length - 1} more` : '';
     const why = first.message ? `: ${first.message}` : '';
     said.push(`${first.id} is ${inWords(first.state)}${others}${why}`);
   }
-  if (status.state === 'safeMode' && status.message) said.push(status.message);
   if (status.agent.enrolled && status.state !== 'unenrolled') {
     if (fleet.state === 'backing-off') said.push(`Fleet cannot be reached: ${fleet.message}`);
     if (fleet.state === 'unauthorised') said.push(`Fleet does not accept this agent: ${fleet.message}`);

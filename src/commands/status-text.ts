@@ -66,13 +66,19 @@ function warningIn(message: string): string {
 function policyLine({ policy }: Status, nowMs: number): string {
   const kept = policy.running ?? policy.persisted;
   if (!kept) return '';
-  const durable =
-    policy.persisted?.hash === kept.hash
-      ? `held for ${span(Math.max(0, nowMs - Date.parse(policy.persisted.at)))}`
-      : 'not held yet';
-  const acked = policy.acked?.hash === kept.hash ? 'acked' : 'not acked yet';
-  const older = policy.generations.length > 1 ? `, ${policy.generations.length - 1} older kept` : '';
-  return `${named(kept)} ${kept.hash.slice(0, SHORT_HASH)}, ${durable}, ${acked}${older}`;
+  const held = [policy.persisted, ...policy.generations].find((one) => one?.hash === kept.hash);
+  const durable = held ? `held for ${span(Math.max(0, nowMs - Date.parse(held.at)))}` : 'not held yet';
+  const place = policy.generations.findIndex(({ hash }) => hash === kept.hash);
+  const newest = policy.generations[0];
+  // What was passed over is what Fleet knows of; an older one was acked in its time.
+  const passedOver = place > 0 && newest ? `in place of ${named(newest)}, which is held and ${ackOf(newest)}` : null;
+  const olderKept = policy.generations.length - 1 - Math.max(0, place);
+  const older = olderKept > 0 ? `, ${olderKept} older kept` : '';
+  return `${named(kept)} ${kept.hash.slice(0, SHORT_HASH)}, ${durable}, ${passedOver ?? ackOf(kept)}${older}`;
+
+  function ackOf({ hash }: { readonly hash: string }): string {
+    return policy.acked?.hash === hash ? 'acked' : 'not acked yet';
+  }
 }
 
 function waitingLine({ actions }: Status): string {

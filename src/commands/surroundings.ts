@@ -23,6 +23,8 @@ export interface RunningAgent {
   /** Resolves when its actors have stopped; `restart` asks for a new one in this process. */
   readonly ended: Promise<{ readonly restart: boolean; readonly problem: Problem | null }>;
   send(event: AgentEvent): void;
+  /** Tries again what was rejected or passed over, and says what that is; null: there is nothing. */
+  retry(): string | null;
   status(): Status;
   inspect(): Inspection;
   /** A policy that is held, as masked YAML; null: it is not held, or cannot be read. */

@@ -7,6 +7,7 @@ import type { ComponentsInput } from './components-setup.ts';
 import { type Growing, remainingMs } from './deadline.ts';
 import { type Deadline, emptyFacts, type Facts } from './facts.ts';
 import type { GatewayInput, GatewayTimings } from './gateway-decisions.ts';
+import { nameOf } from './naming.ts';
 import { buildReport } from './report.ts';
 import { isRetryable } from './rules.ts';
 import type { HeldVerdict, LinkStatus } from './system.ts';
@@ -184,6 +185,16 @@ export function untilNextGeneration({ facts, factsAt }: AgentContext): number {
 /** Never at once: a disk that takes no writes must not turn the end of safe mode into a loop. */
 export function untilSafeModeEnds({ facts, factsAt, settings }: AgentContext): number {
   return Math.max(settings.storeRetry.maxMs, waitFor(facts.safeMode?.until ?? null, factsAt));
+}
+
+/** What `retry.requested` would try again, in words; null: nothing. */
+export function retriedBy({ facts }: AgentContext): string | null {
+  const { safeMode, rejected, generations, runs, candidate } = facts;
+  const newest = generations[0];
+  if (safeMode !== null) return `leaving safe mode${newest === undefined ? '' : ` and trying ${nameOf(newest)} again`}`;
+  if (rejected[0] !== undefined && isRetryable(facts)) return `trying ${nameOf(rejected[0])} again, which was rejected`;
+  if (newest === undefined || runs === 0 || candidate !== null) return null;
+  return `trying ${nameOf(newest)} again, which was passed over`;
 }
 
 // ---- how it begins ----

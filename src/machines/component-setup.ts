@@ -228,13 +228,17 @@ const SENTENCES: Readonly<Record<Phase, (context: ComponentContext) => string>> 
   clearing: ({ problem }) => problem,
   backingOff: ({ wanted, failures, problem }) =>
     `${problem}; starts again in ${growingDelay(wanted.daemon.restart, failures) / 1000} s (${failures} of ${wanted.daemon.restart.giveUpAfter})`,
-  failed: ({ wanted, problem }) => `gave up after ${wanted.daemon.restart.giveUpAfter} restarts: ${problem}`,
+  failed: ({ wanted, problem }) => `gave up after ${restartsOf(wanted)}: ${problem}`,
   stopping: ({ wanted }) => `waiting for its end after ${wanted.daemon.stop.signal}`,
   killing: () => 'waiting for its end after SIGKILL',
   cornered: ({ problem }) => `survived SIGKILL: ${problem}`,
   stopped: () => 'stopped',
   released: () => 'left to run on',
 };
+
+function restartsOf({ daemon: { restart } }: WantedComponent): string {
+  return restart.giveUpAfter === 1 ? '1 restart' : `${restart.giveUpAfter} restarts`;
+}
 
 /** A probe as a person reads it after "waiting for". */
 function inWords(probe: Probe): string {

@@ -346,12 +346,26 @@ function issued(context: ComponentsContext): Partial<ComponentsContext> {
     const wanted = context.rendering.components.find(({ id }) => id === component);
     if (wanted === undefined) continue;
     const before = running[component]?.report;
-    const report = before && kind === 'keep' ? before : freshReport(wanted, before);
+    const report = before && kind === 'keep' ? before : issuedReport(kind, wanted, before, context.recorded);
     running[component] = { wanted, report };
     restartsBefore[component] = before?.restarts ?? 0;
   }
   const changed = context.steps.filter(({ kind }) => kind !== 'keep').map(({ component }) => component);
   return { running, restartsBefore, touched: [...new Set([...context.touched, ...changed])].sort() };
+}
+
+/** What is known of a component from its step alone, until it speaks for itself. */
+function issuedReport(
+  kind: Step['kind'],
+  wanted: WantedComponent,
+  before: ComponentReported | undefined,
+  recorded: readonly Recorded[],
+): ComponentReported {
+  const report = freshReport(wanted, before);
+  if (kind === 'reload') return { ...report, state: 'reloading' };
+  const left = recorded.find(({ id, alive, hash }) => id === wanted.id && alive && hash === wanted.hash);
+  if (kind !== 'start' || left === undefined) return report;
+  return { ...report, pid: left.pid, message: `taking over pid ${left.pid} of an earlier start` };
 }
 
 function freshReport(wanted: WantedComponent, before?: ComponentReported): ComponentReported {

@@ -1,5 +1,5 @@
 /** What Fleet is told of this agent beside the policy it holds: one status and one sentence (design, section 8). */
-import type { ComponentStatus } from '../policy/component.ts';
+import { type ComponentStatus, worstFirst } from '../policy/component.ts';
 import type { PolicyRef } from '../policy/identity.ts';
 import type { AgentContext } from './agent-context.ts';
 import { nameOf } from './naming.ts';
@@ -41,7 +41,7 @@ function condition(context: AgentContext): { status: Report['status']; message: 
   const start = facts.starts[0];
   const running = context.running === null ? 'running nothing' : `running ${nameOf(context.running)}`;
   const rejection = standingRejection(context);
-  const unhealthy = context.components.filter((one) => UNHEALTHY.has(one.state));
+  const unhealthy = worstFirst(context.components.filter((one) => UNHEALTHY.has(one.state)));
 
   if (facts.unenrolled !== null) return { status: 'error', message: `unenrolled: ${facts.unenrolled.reason}` };
   if (facts.safeMode !== null) {

@@ -66,7 +66,7 @@ export function spendCandidate(facts: Facts, hash: string, now: number, rules: R
 export function dropSpentCandidate(facts: Facts, now: number, rules: Rules): Facts {
   const candidate = facts.candidate;
   if (candidate === null || candidate.attempts < rules.attemptLimit) return facts;
-  const reason = `used up its ${rules.attemptLimit} attempts: the agent ended without a goodbye each time while applying it`;
+  const reason = `used up ${rules.attemptLimit === 1 ? 'its only attempt' : `its ${rules.attemptLimit} attempts`}: the agent ended without a goodbye each time while applying it`;
   return rejected(facts, candidate.hash, 'attempts', reason, now, rules);
 }
 

@@ -1,7 +1,7 @@
 /** The rules of starts: how the one before ended, what this one spends, and when a generation is passed over or nothing is run at all (P9, P10). */
 import { deadlineAfter } from './deadline.ts';
 import { type Facts, type Generation, NOTHING_SPENT, STARTS_KEPT, type Start } from './facts.ts';
-import { nameOf } from './naming.ts';
+import { nameOf, timesOf } from './naming.ts';
 import type { Rules } from './rules.ts';
 import { owe, policyAck } from './rules-actions.ts';
 import { giveBackStart, noteSpent, withGeneration } from './rules-attempts.ts';
@@ -90,7 +90,7 @@ function spendStart(facts: Facts, now: number, rules: Rules): Facts {
     ...facts,
     safeModeTimes: times,
     safeMode: {
-      reason: `${nameOf(running)} was started ${running.attempts} times and the agent ended without a goodbye each time`,
+      reason: `${nameOf(running)} was started ${timesOf(running.attempts)} and the agent ended without a goodbye each time`,
       since: now,
       until: deadlineAfter(rules.recovery, times, now),
     },

@@ -9,6 +9,7 @@ import type {
   WantedComponent,
 } from '../policy/component.ts';
 import type { ComponentReported } from './component-setup.ts';
+import { timesOf } from './naming.ts';
 
 /** A component that has been started here: what it is to be and what it said last. */
 export interface Running {
@@ -60,7 +61,7 @@ export function verdictAtTheEnd(trial: Trial): string | null {
     if (report === undefined) return [`${id}: it does not run`];
     if (report.state !== 'healthy') return [`${id}: ${report.message}`];
     const crashes = report.restarts - (trial.restartsBefore[id] ?? 0);
-    return crashes > 0 ? [`${id}: it ended ${crashes} times while it was tried`] : [];
+    return crashes > 0 ? [`${id}: it ended ${timesOf(crashes)} while it was tried`] : [];
   });
   return broken.length === 0 ? null : bounded(broken.join('; '));
 }

@@ -129,6 +129,22 @@ export type ComponentState =
   | 'failed'
   | 'stopped';
 
+const WORST_FIRST: readonly string[] = [
+  'failed',
+  'backingOff',
+  'degraded',
+  'stopping',
+  'reloading',
+  'starting',
+  'stopped',
+  'healthy',
+] satisfies ComponentState[];
+
+/** In the order in which a person should hear of them; equals stay as they are. */
+export function worstFirst<T extends { readonly state: string }>(components: readonly T[]): T[] {
+  return components.toSorted((a, b) => WORST_FIRST.indexOf(a.state) - WORST_FIRST.indexOf(b.state));
+}
+
 export interface UnitStatus {
   readonly id: string;
   readonly type: 'input' | 'output';

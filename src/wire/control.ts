@@ -14,7 +14,7 @@ export const CONTROL_PATH = {
   watch: '/watch',
   /** GET: {@link Inspection}. */
   inspect: '/inspect',
-  /** POST: {@link Accepted}; try what was rejected or passed over again, now. */
+  /** POST: {@link Accepted}, whose message says what is tried again, now; 409 with NOTHING_TO_RETRY when there is nothing. */
   retry: '/retry',
   /** POST: {@link Accepted}; stop the actors and start them anew, in the same process. */
   restart: '/restart',
@@ -61,7 +61,7 @@ const componentStatusSchema = z.object({
   state: z.string(),
   message: z.string(),
   pid: z.number().nullable(),
-  /** Restarts since it was last confirmed healthy. */
+  /** Restarts after an unexpected end since this start of the agent began to look after it. */
   restarts: z.number(),
   hash: z.string(),
   units: z.array(unitStatusSchema).readonly(),

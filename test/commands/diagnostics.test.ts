@@ -212,7 +212,7 @@ test('a running daemon is asked for what it says of itself, and that is masked a
       status: () => status,
       inspect: () => ({ ...INSPECTION, variables: { env: { api_token: SECRET.lastGood } } }),
       onChange: () => nothing,
-      retry: nothing,
+      retry: () => null,
       restart: nothing,
       unenroll: nothing,
       identityChanged: nothing,

@@ -102,14 +102,19 @@ export function fakeAgent(status: Status = aStatus()) {
   const ended = new Promise<Awaited<RunningAgent['ended']>>((resolve) => {
     end = resolve;
   });
+  const send = (event: AgentEvent) => {
+    sent.push(event);
+    for (const resolve of waiting.splice(0)) resolve(event);
+  };
   const agent: RunningAgent = {
     ended,
-    send: (event) => {
-      sent.push(event);
-      for (const resolve of waiting.splice(0)) resolve(event);
-    },
+    send,
     status: () => status,
     inspect: () => INSPECTION,
+    retry: () => {
+      send({ type: 'retry.requested' });
+      return 'trying web:4 again';
+    },
     heldPolicy: () => Promise.resolve(null),
     secrets: () => Promise.resolve([]),
     onChange: (listener) => {

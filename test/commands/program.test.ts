@@ -26,13 +26,16 @@ afterEach(async () => {
 });
 
 /** Starts a control server whose daemon has this status; returns what it is asked for. */
-async function daemon(status: Status = aStatus()): Promise<string[]> {
+async function daemon(status: Status = aStatus(), retried: string | null = null): Promise<string[]> {
   const asked: string[] = [];
   const controlled: Controlled = {
     status: () => status,
     inspect: () => INSPECTION,
     onChange: () => () => {},
-    retry: () => asked.push('retry'),
+    retry: () => {
+      asked.push('retry');
+      return retried;
+    },
     restart: (reason) => asked.push(`restart: ${reason}`),
     unenroll: (reason) => asked.push(`unenroll: ${reason}`),
     identityChanged: () => asked.push('identityChanged'),
@@ -63,6 +66,18 @@ describe('wrong usage ends with exit code 2 and a sentence', () => {
     expect(await runProgram(argv, surroundings)).toBe(EXIT.usage);
     expect(surroundings.terminal.said.err).toContain('holdfast: USAGE: ');
     expect(surroundings.terminal.said.err).toContain(sentence);
+    expect(surroundings.terminal.said.out).toBe('');
+  });
+
+  test.each([
+    [['--log-level', 'loud', 'status'], 'option --log-level: agent.logging.level wants'],
+    [['status', '--log-format', 'xx'], 'option --log-format: agent.logging.format wants'],
+    [['--config', '/nope', 'inspect'], 'option --config: /nope: there is no such file'],
+    [['--config', '/nope', 'version'], 'option --config: /nope: there is no such file'],
+  ])('%j', async (argv, sentence) => {
+    const surroundings = fakeSurroundings();
+    expect(await runProgram([...argv], surroundings)).toBe(EXIT.usage);
+    expect(surroundings.terminal.said.err).toContain(`holdfast: SETTINGS_INVALID: ${sentence}`);
     expect(surroundings.terminal.said.out).toBe('');
   });
 
@@ -173,13 +188,26 @@ describe('inspect', () => {
 
 describe('asking the daemon', () => {
   test.each([
-    ['retry', 'retry'],
     ['restart', 'restart: holdfast restart'],
     ['unenroll', 'unenroll: holdfast unenroll'],
   ])('%s', async (command, wanted) => {
     const asked = await daemon();
     expect((await run(command)).code).toBe(EXIT.success);
     expect(asked).toEqual([wanted]);
+  });
+
+  test('retry says what it tries, and that there is nothing with a code of its own', async () => {
+    await daemon(aStatus(), 'trying web:4 again, which was rejected');
+    expect(await run('retry')).toMatchObject({
+      code: EXIT.success,
+      out: 'Trying web:4 again, which was rejected.\n',
+      err: '',
+    });
+    await server?.close();
+    await daemon(aStatus(), null);
+    const nothing = await run('retry');
+    expect(nothing).toMatchObject({ code: EXIT.failure, out: '' });
+    expect(nothing.err).toMatch(/^holdfast: NOTHING_TO_RETRY: nothing was rejected or passed over that could be tried/);
   });
 
   test.each(['retry', 'restart', 'unenroll'])(

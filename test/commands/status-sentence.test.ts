@@ -1,6 +1,7 @@
 /** What `holdfast status` opens with, for every situation worth a sentence. */
 import { expect, test } from 'vitest';
 import { ago, span, statusSentence, until } from '../../src/commands/status-sentence.ts';
+import { statusText } from '../../src/commands/status-text.ts';
 import { aStatus, NOW, policy } from './fakes.ts';
 
 const rejected = (nextTryMs: number | null) => ({
@@ -78,9 +79,9 @@ test.each([
     'Running web:3. nginx-default-web is failed: exit code 1.',
   ],
   [
-    'several components unwell',
-    { components: [component('backingOff', ''), component('failed', 'x', 'b')] },
-    'Running web:3. nginx-default-web is about to be started again and 1 more.',
+    'several components unwell, the worst of them first',
+    { components: [component('degraded', ''), component('failed', 'x', 'zoo'), component('backingOff', '', 'a')] },
+    'Running web:3. zoo is failed and 2 more: x.',
   ],
   [
     'Fleet out of reach',
@@ -111,8 +112,17 @@ test.each([
   ],
   [
     'safe mode',
-    { state: 'safeMode', start: { crashes: 3 }, message: 'run `holdfast retry`' },
-    'In safe mode after 3 crashes: nothing is started, stopped or changed. run `holdfast retry`.',
+    {
+      state: 'safeMode',
+      start: { crashes: 3 },
+      message: 'safe mode: web:1 was started 3 times; nothing is started, stopped or changed: run `holdfast retry`',
+    },
+    'In safe mode after 3 crashes: web:1 was started 3 times; nothing is started, stopped or changed: run `holdfast retry`.',
+  ],
+  [
+    'safe mode over a start that ended well',
+    { state: 'safeMode', start: { crashes: 0 }, message: '' },
+    'In safe mode: nothing is started, stopped or changed.',
   ],
   ['draining', { state: 'draining' }, 'Stopping.'],
   ['left Fleet', { state: 'unenrolled', agent: { enrolled: false } }, 'Left Fleet: it manages nothing any more.'],
@@ -144,4 +154,21 @@ test('a time that is no time is said to be unknown', () => {
   expect(ago('yesterday', NOW)).toBe('at an unknown time');
   expect(until('', NOW)).toBe('at an unknown time');
   expect(until(new Date(NOW - 5000).toISOString(), NOW)).toBe('now');
+});
+
+test.each([
+  ['held and acked', {}, 'web:3 hash3, held for 60 s, acked'],
+  [
+    'held for the second that is older',
+    { policy: { generations: [policy(3), policy(2)] } },
+    'web:3 hash3, held for 60 s, acked, 1 older kept',
+  ],
+  [
+    'run in place of one that is passed over: durable and known to Fleet all the same',
+    { policy: { running: policy(2), generations: [policy(3), policy(2), policy(1)] } },
+    'web:2 hash2, held for 60 s, in place of web:3, which is held and acked, 1 older kept',
+  ],
+  ['not held yet', { policy: { running: policy(4) } }, 'web:4 hash4, not held yet, not acked yet'],
+] as const)('the policy line of one that is %s', (_name, changes, line) => {
+  expect(statusText(aStatus(changes), NOW)).toContain(`\n  policy     ${line}\n`);
 });

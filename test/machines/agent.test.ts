@@ -1,5 +1,6 @@
 /** The agent, its store and its dispatcher together, over a disk that works, fills up and loses things, with the components played. */
 import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { retriedBy } from '../../src/machines/agent-context.ts';
 import { actionNamed, RULES, World } from '../support/agent-world.ts';
 
 const hashes = (all: readonly { readonly hash: string }[]) => all.map((one) => one.hash.slice(5));
@@ -427,6 +428,19 @@ describe('a crash loop (P10)', () => {
     crashes(world, 1);
     expect(world.state).toBe('safeMode');
     expect(world.facts.safeMode?.until.delayMs).toBe(RULES.recovery.initialMs * 2);
+  });
+
+  it('says what would be tried again, and only what would be', () => {
+    const asked = (world: World) => retriedBy(world.context);
+    expect(asked(settled())).toBeNull();
+    expect(asked(settled().deliver('web:2'))).toBeNull();
+    expect(asked(settled().deliver('web:2').refused('health', 'bad').confirmed())).toBe(
+      'trying web:2 again, which was rejected',
+    );
+    expect(asked(crashes(settled(), 4))).toBe('leaving safe mode and trying web:1 again');
+    const passedOver = crashes(restarted('web:1', 'web:2'), 4);
+    expect(passedOver.facts.runs).toBe(1);
+    expect(asked(passedOver)).toBe('trying web:2 again, which was passed over');
   });
 
   it('leaves safe mode by new content that is good', () => {

@@ -113,6 +113,26 @@ describe('a plan', () => {
     ]);
   });
 
+  it('is shown as what its steps do: a reload as reloading, a start over what an earlier start left as taking over', () => {
+    const desk = start();
+    desk.settled(web);
+    desk.issue('fresh', rendering(web2));
+    expect(desk.heard('components.changed').at(-1)).toMatchObject({ components: [{ id: 'web', state: 'reloading' }] });
+    const next = start();
+    next.apply('replay');
+    next.port('prepare').resolve(rendering(web, db));
+    next.port('recorded').resolve([
+      { id: 'web', type: 'web', pid: 5, hash: web.hash, alive: true },
+      { id: 'db', type: 'db', pid: 6, hash: 'another', alive: true },
+    ]);
+    expect(next.heard('components.changed').at(-1)).toMatchObject({
+      components: [
+        { id: 'db', state: 'starting', pid: null, message: 'its step was issued' },
+        { id: 'web', state: 'starting', pid: 5, message: 'taking over pid 5 of an earlier start' },
+      ],
+    });
+  });
+
   it('sweeps what is on record and wanted by nobody, before it issues anything', () => {
     const desk = start();
     desk.apply('replay');

@@ -22,7 +22,8 @@ export interface Controlled {
   inspect(): Inspection;
   /** Calls `listener` after each change of what `status` says; the returned function ends that. */
   onChange(listener: () => void): () => void;
-  retry(): void;
+  /** What is tried again; null: there is nothing. */
+  retry(): string | null;
   restart(reason: string): void;
   unenroll(reason: string): void;
   identityChanged(): void;
@@ -42,6 +43,8 @@ export interface ControlServerOptions {
   readonly log: Logger;
 }
 
+/** HTTP status of the errors that are not the daemon's own fault. */
+const ANSWERS: Readonly<Record<string, number>> = { USAGE: 400, NOTHING_TO_RETRY: 409 };
 /** Most bytes of a request body. */
 const BODY_MAX_BYTES = 64 * 1024;
 /** Most `status --watch` at once. */
@@ -171,7 +174,7 @@ function answer(
     if (error.code === 'CONTROL_FAILED') log.warning('control request failed', { request: route, err: error });
     const body: ControlError = { code: error.code, message: error.message };
     if (response.headersSent) response.destroy();
-    else send(response, error.code === 'USAGE' ? 400 : 500, body);
+    else send(response, ANSWERS[error.code] ?? 500, body);
   });
 
   async function handle(): Promise<void> {
@@ -183,7 +186,7 @@ function answer(
       case `GET ${CONTROL_PATH.watch}`:
         return watch(response, controlled, watchers);
       case `POST ${CONTROL_PATH.retry}`:
-        return accept('what was rejected or passed over is tried again', () => controlled.retry());
+        return retry();
       case `POST ${CONTROL_PATH.restart}`:
         return accept('restarting', (reason) => controlled.restart(reason ?? 'asked for on the control socket'));
       case `POST ${CONTROL_PATH.unenroll}`:
@@ -193,6 +196,13 @@ function answer(
       default:
         return send(response, 404, { code: 'USAGE', message: `the control socket does not know ${route}` });
     }
+  }
+
+  async function retry(): Promise<void> {
+    await readJson(request, reasonSchema);
+    const message = controlled.retry();
+    if (message !== null) return send(response, 202, { accepted: true, message } satisfies Accepted);
+    throw new HoldfastError('NOTHING_TO_RETRY', 'nothing was rejected or passed over that could be tried again');
   }
 
   async function accept(message: string, act: (reason: string | undefined) => void): Promise<void> {

@@ -42,7 +42,10 @@ function controlled() {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    retry: () => asked.push('retry'),
+    retry: () => {
+      asked.push('retry');
+      return 'trying web:4 again';
+    },
     restart: (reason) => asked.push(reason),
     unenroll: () => {
       throw new Error('it is on fire');
