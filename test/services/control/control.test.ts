@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -9,8 +10,10 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -122,6 +125,47 @@ describe('a home with a long path', () => {
     expect((await controlClient(home, {}).status()).pid).toBe(4711);
     await server.close();
     await expect(controlClient(home, env).status()).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+  });
+
+  /** A server that another user has put where ours would be; counts who comes. */
+  async function impostor(path: string): Promise<{ asked: number }> {
+    const seen = { asked: 0 };
+    const server = createHttpServer((_request, response) => {
+      seen.asked += 1;
+      response.writeHead(200, { connection: 'close' }).end('{}');
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    servers.push({ path, close: () => new Promise((resolve) => server.close(() => resolve())) });
+    return seen;
+  }
+  const NOBODY = 65_534;
+  const asRoot = test.runIf(process.getuid?.() === 0);
+
+  asRoot('is not asked for in a directory of its name that another user has made where others write, too', async () => {
+    const { home, env } = deep();
+    const [place] = socketPlaces(home, env, 0);
+    mkdirSync(place?.ownDirectory ?? '', { recursive: true });
+    chownSync(place?.ownDirectory ?? '', NOBODY, NOBODY);
+    const other = await impostor(place?.path ?? '');
+    await expect(controlClient(home, env).status()).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+    expect(other.asked).toBe(0);
+    chownSync(place?.ownDirectory ?? '', 0, 0);
+    await expect(controlClient(home, env).status()).rejects.toMatchObject({ code: 'CONTROL_FAILED' });
+    expect(other.asked).toBe(1);
+  });
+
+  asRoot('is not asked for where a link leads into the directory of another user', async () => {
+    const { home } = deep();
+    const elsewhere = join(base, 'elsewhere');
+    mkdirSync(elsewhere);
+    chownSync(elsewhere, NOBODY, NOBODY);
+    const other = await impostor(join(elsewhere, 'x.sock'));
+    symlinkSync(join(elsewhere, 'x.sock'), join(home, 'holdfast.sock'));
+    await expect(controlClient(home, {}).status()).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+    expect(other.asked).toBe(0);
+    chownSync(elsewhere, 0, 0);
+    await expect(controlClient(home, {}).status()).rejects.toMatchObject({ code: 'CONTROL_FAILED' });
+    expect(other.asked).toBe(1);
   });
 
   test('two of them never share a socket', () => {
