@@ -6,9 +6,7 @@ import { agentMachine } from './machines/agent.ts';
 import { retriedBy } from './machines/agent-context.ts';
 import type { AgentInput } from './machines/agent-setup.ts';
 import { componentMachine } from './machines/component.ts';
-import { COMPONENT_TIMING } from './machines/component-setup.ts';
 import { componentsMachine } from './machines/components.ts';
-import { COMPONENTS_DEFAULTS } from './machines/components-setup.ts';
 import { type DeliveryNews, emptyFacts, type Facts } from './machines/facts.ts';
 import { gatewayMachine } from './machines/gateway.ts';
 import { GATEWAY_TIMINGS } from './machines/gateway-decisions.ts';
@@ -60,8 +58,6 @@ export interface AgentHandle {
   onChange(listener: () => void): () => void;
 }
 
-/** A last good that agents did not survive is passed over only while it is fresh: an hour (design, section 3). */
-const FRESH_MS = 3_600_000;
 /** With the acker's growing delays this is some minutes: an action that no index shows by then does not exist. */
 const NOT_FOUND_LIMIT = 10;
 
@@ -278,7 +274,7 @@ function isNew({ enrolledAt }: Identity, { processStartedAt, clock }: World): bo
 function rulesOf(settings: Settings): Rules {
   return {
     attemptLimit: settings.crash.limit,
-    freshMs: FRESH_MS,
+    freshMs: settings.policy.freshForMs,
     retry: settings.policy.retry,
     recovery: settings.safeMode,
     notFoundLimit: NOT_FOUND_LIMIT,
@@ -297,11 +293,11 @@ function inputOf(settings: Settings, identity: Identity | null, bootId: string, 
     ackBackoff: ack.backoff,
     gateway: { ...GATEWAY_TIMINGS, backoff: checkin.backoff, damping: checkin.damping, restMs: checkin.restMs },
     components: {
-      ...COMPONENTS_DEFAULTS,
       timeoutMs,
       stableForMs,
       onFailure: onFailure === 'rollback' ? 'reject' : 'degrade',
-      component: COMPONENT_TIMING,
+      lookEveryMs: settings.components.lookEveryMs,
+      component: settings.components.timing,
     },
     jitterSeed,
   };

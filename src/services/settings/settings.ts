@@ -1,4 +1,5 @@
 /** What can be set, as one frozen object; what each key is called, means and defaults to stands in keys.ts. */
+import type { ComponentTiming } from '../../machines/component-setup.ts';
 import type { LogLevel } from '../../machines/facts.ts';
 
 /** A delay that grows from `initialMs` to `maxMs`. */
@@ -80,6 +81,8 @@ export interface Settings {
       readonly stableForMs: number;
       readonly onFailure: 'rollback' | 'degrade';
     };
+    /** A last good that agents did not survive is passed over only while it is promoted less than this ago. */
+    readonly freshForMs: number;
     /** When a rejected policy is tried again by itself. */
     readonly retry: GrowingDelay;
   };
@@ -92,6 +95,10 @@ export interface Settings {
   readonly components: {
     readonly onExit: 'stop' | 'keep';
     readonly unsupported: 'degrade' | 'ignore';
+    /** How often what safe mode leaves alone, or a spec that cannot be used holds up, is looked at. */
+    readonly lookEveryMs: number;
+    /** Holdfast's own delays; those of a program are in its spec. */
+    readonly timing: ComponentTiming;
   };
   /** `${local.NAME}` in policies. Plain JSON values. */
   readonly localVariables: Readonly<Record<string, unknown>>;

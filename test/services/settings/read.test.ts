@@ -1,5 +1,7 @@
 /** Settings: every key has a default, is read from the file, and every mistake is named with its place. */
 import { describe, expect, test } from 'vitest';
+import { COMPONENT_TIMING } from '../../../src/machines/component-setup.ts';
+import { COMPONENTS_DEFAULTS } from '../../../src/machines/components-setup.ts';
 import { KEY_NAMES, KEYS, type KeyName } from '../../../src/services/settings/keys.ts';
 import { readSettings } from '../../../src/services/settings/read.ts';
 import type { Settings } from '../../../src/services/settings/settings.ts';
@@ -9,6 +11,18 @@ const read = (
   env: Record<string, string> = {},
   flags: Parameters<typeof readSettings>[0]['flags'] = [],
 ) => readSettings({ file: { path: 'holdfast.yml', text }, env, flags });
+
+test('what is not set is what the machines are tested with', () => {
+  const { settings } = readSettings({ file: null, env: {}, flags: [] });
+  expect(settings.components.timing).toEqual(COMPONENT_TIMING);
+  expect({
+    timeoutMs: settings.policy.apply.timeoutMs,
+    stableForMs: settings.policy.apply.stableForMs,
+    lookEveryMs: settings.components.lookEveryMs,
+    onFailure: 'reject',
+  }).toEqual(COMPONENTS_DEFAULTS);
+  expect(settings.policy.freshForMs).toBe(3_600_000);
+});
 
 /** For each key: a good value that is not the default, and a bad one. */
 const TABLE: Record<KeyName, { good: unknown; bad: unknown; lands: (settings: Settings) => unknown; as: unknown }> = {
@@ -56,7 +70,14 @@ const TABLE: Record<KeyName, { good: unknown; bad: unknown; lands: (settings: Se
   'policy.apply.timeout': { good: '1h30m', bad: 'soon', lands: (s) => s.policy.apply.timeoutMs, as: 5_400_000 },
   'policy.apply.stable_for': { good: '250ms', bad: '5', lands: (s) => s.policy.apply.stableForMs, as: 250 },
   'policy.apply.on_failure': { good: 'degrade', bad: 'panic', lands: (s) => s.policy.apply.onFailure, as: 'degrade' },
+  'policy.fresh_for': { good: '10m', bad: 10, lands: (s) => s.policy.freshForMs, as: 600_000 },
   ...growing('policy.retry', (s) => s.policy.retry),
+  'components.look_every': { good: '9s', bad: '0s', lands: (s) => s.components.lookEveryMs, as: 9_000 },
+  'components.probe.every': { good: '50ms', bad: '0s', lands: (s) => s.components.timing.probeEveryMs, as: 50 },
+  'components.probe.timeout': { good: '2s', bad: 2, lands: (s) => s.components.timing.probeTimeoutMs, as: 2_000 },
+  'components.stay_up': { good: '1s', bad: 'long', lands: (s) => s.components.timing.stayUpMs, as: 1_000 },
+  'components.steady': { good: '5m', bad: '-1m', lands: (s) => s.components.timing.steadyMs, as: 300_000 },
+  'components.kill_again': { good: '1s', bad: '0s', lands: (s) => s.components.timing.killAgainMs, as: 1_000 },
   ...growing('safe_mode', (s) => s.safeMode),
   ...growing('store.retry', (s) => s.store.retry),
   'encryption.key': { good: 'generated', bad: 'aes', lands: (s) => s.encryption.key, as: 'generated' },
