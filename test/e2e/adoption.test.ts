@@ -1,6 +1,7 @@
 /** A component outlives the agent, and the next start takes it over only when it is without doubt what it should be (design, section 7). */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -8,7 +9,18 @@ import { componentPaths } from '../../src/services/home.ts';
 import { COMPONENT as A, input, settled } from './support/settled.ts';
 import { componentIn, componentsOf, isAlive, pidIn, serviceSpec, settledOn } from './support/world.ts';
 
-const services = (home: string) => componentsOf(home).filter(({ command }) => command.includes('service.sh'));
+/** Each runs in a session of its own; a fork of its shell that is about to become `sleep` still has its command line, and is no second one. */
+const services = (home: string) =>
+  componentsOf(home).filter(({ pid, command }) => command.includes('service.sh') && leadsSession(pid));
+
+function leadsSession(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3] === String(pid);
+  } catch {
+    return false;
+  }
+}
 
 /** Resolves when a process that is not our child has ended. */
 async function ended(pid: number): Promise<void> {
