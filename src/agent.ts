@@ -121,7 +121,10 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
           ...processes.components,
           component: componentMachine.provide({ actors: processes.component }),
           prepare: fromPromise<Rendering, { readonly text: string; readonly mode: 'fresh' | 'replay' | 'revert' }>(
-            ({ input }) => world.render(input.text, { home, variables: variables(), unsupported, note }),
+            ({ input }) => {
+              if (log.level === 'trace') log.trace(`rendering\n${maskedOrUnreadable(input.text)}`);
+              return world.render(input.text, { home, variables: variables(), unsupported, note });
+            },
           ),
         },
       }),
@@ -301,6 +304,16 @@ function inputOf(settings: Settings, identity: Identity | null, bootId: string, 
     },
     jitterSeed,
   };
+}
+
+/** For the log: a policy as people may see it. */
+function maskedOrUnreadable(policyText: string): string {
+  const unreadable = `${policyText.length} characters that are no policy`;
+  try {
+    return policyForPeople(policyText) ?? unreadable;
+  } catch {
+    return unreadable;
+  }
 }
 
 /** Calls `say` with each message once. */

@@ -13,7 +13,7 @@ export const ASIDE: readonly string[] = [
   'agent.running.apply [a policy is due]',
   'agent.running.apply [the candidate is gone]',
   'agent.running.persist [the commit is "promoted"]',
-  'agent.running.rollback.restoring [it is in safe mode]',
+  'agent.running.rollback.restoring [it is in safe mode and nothing was touched]',
 ];
 
 /** What the folded picture of the mission leaves out: failures of what is invoked, repeats, and ways that the charts of the parts show. */

@@ -1,5 +1,5 @@
 /** The policy's life while the agent runs: checkin, apply, persist, ack; rollback when it is bad, orphaned when less is held than Fleet believes. */
-import { ackerInput, gatewayInput } from './agent-context.ts';
+import { type AgentContext, ackerInput, gatewayInput } from './agent-context.ts';
 import { agentSetup } from './agent-setup.ts';
 import { nameOf } from './naming.ts';
 
@@ -178,7 +178,14 @@ export const runningState = agentSetup.createStateConfig({
       exit: 'the policy is ours',
       always: [
         { guard: 'a policy is due', target: 'apply' },
-        { guard: 'its ack is not owed any more', target: 'checkin' },
+        {
+          guard: 'its ack is not owed any more',
+          target: 'checkin',
+          actions: {
+            type: 'say',
+            params: ({ context }) => say('info')(ackInWords(context)),
+          },
+        },
       ],
       on: { 'held.verified': { guard: 'it is damaged', target: 'orphaned', actions: 'note the damage' } },
     },
@@ -340,5 +347,15 @@ export const runningState = agentSetup.createStateConfig({
     },
   },
 });
+
+/** Said after the state has let go of its policy, which is last good by then. */
+function ackInWords({ facts: { acked, generations } }: AgentContext): string {
+  const [lastGood] = generations;
+  if (lastGood === undefined) return 'its ack is owed no more';
+  const policy = nameOf(lastGood);
+  return acked?.hash === lastGood.hash
+    ? `Fleet has taken the ack of ${policy}`
+    : `the ack of ${policy} is owed no more`;
+}
 
 const NO_BODY = { id: '', revision: 0, hash: '', actionId: '', text: '{}' } as const;
