@@ -51,6 +51,20 @@ const WAY_BACK_MS = 60_000;
 
 type Held = Pick<Reading, 'facts' | 'readable'>;
 
+/** What an oracle remembers of a world in which no process runs. */
+export interface Memory {
+  readonly facts: Facts | null;
+  readonly proven: { readonly facts: Facts; readonly sequence: number } | null;
+  readonly deliveries: readonly string[];
+  readonly dispatched: readonly string[];
+  readonly acked: string | null;
+  readonly ackedActions: readonly (readonly [string, AckSeen])[];
+  readonly verdicts: readonly (readonly [string, readonly number[]])[];
+  readonly deaths: readonly (readonly [string, number])[];
+  readonly ends: readonly (readonly [number, string])[];
+  readonly workedBefore: readonly string[];
+}
+
 /** How a start ended, as far as the world knows. */
 type End = 'killed' | 'goodbye' | 'ended';
 
@@ -77,6 +91,8 @@ export class Oracle {
   #life: Life | null = null;
   /** As the newest commit that was answered left them. */
   #facts: Facts | null = null;
+  /** The newest commit that was told of, by any process. */
+  #told: Facts | null = null;
   /** The newest commit that was seen on the platter. */
   #proven: { readonly facts: Facts; readonly sequence: number } | null = null;
 
@@ -109,6 +125,69 @@ export class Oracle {
 
   constructor(world: Observed) {
     this.#world = world;
+  }
+
+  /**
+   * An oracle that remembers the same, of a world that branches off here because its process dies. It must copy every field that outlives a
+   * process; {@link lookBack} completes it.
+   */
+  copy(world: Observed): Oracle {
+    const copy = new Oracle(world);
+    copy.#facts = this.#facts;
+    copy.#told = this.#told;
+    copy.#proven = this.#proven;
+    copy.#deliveries = [...this.#deliveries];
+    for (const [key, value] of this.#dispatched) copy.#dispatched.set(key, value);
+    for (const id of this.#sentActions) copy.#sentActions.add(id);
+    copy.#ackedPolicies.push(...this.#ackedPolicies);
+    for (const [key, value] of this.#ackedActions) copy.#ackedActions.set(key, value);
+    for (const [key, value] of this.#verdicts) copy.#verdicts.set(key, value);
+    copy.#tamperedAtMs = this.#tamperedAtMs;
+    copy.#readErrorsUntilMs = this.#readErrorsUntilMs;
+    copy.#programsFailed = this.#programsFailed;
+    copy.#clockJumped = this.#clockJumped;
+    copy.#serverForgot = this.#serverForgot;
+    copy.#askedAtMs = this.#askedAtMs;
+    for (const [key, value] of this.#promotedAtMs) copy.#promotedAtMs.set(key, value);
+    for (const [key, value] of this.#ends) copy.#ends.set(key, value);
+    for (const [key, value] of this.#deaths) copy.#deaths.set(key, value);
+    for (const [key, value] of this.#trials) copy.#trials.set(key, value);
+    copy.#workedBefore = this.#workedBefore;
+    for (const [key, value] of this.known) copy.known.set(key, value);
+    if (this.#life !== null) {
+      copy.#life = { ...this.#life, applied: new Set(this.#life.applied) };
+      copy.ended(this.#life.incarnation, 'died');
+    }
+    return copy;
+  }
+
+  /** A commit that was told of at the very step at which the process died, and would have been looked for on the platter after it. */
+  async lookBack(): Promise<void> {
+    const facts = this.#told;
+    if (facts === null || this.#proven?.facts === facts) return;
+    const held = await this.#world.durable();
+    this.#proven = { facts, sequence: held.sequence };
+    this.#hold(
+      'P4',
+      held.facts !== null && same(held.facts, facts),
+      () => 'a commit is told of, and a power cut would undo it',
+    );
+  }
+
+  /** What its judgement of the next processes depends on. */
+  memory(): Memory {
+    return {
+      facts: this.#facts,
+      proven: this.#proven,
+      deliveries: this.#deliveries.map(({ policy, actionId }) => `${actionId} ${policy.hash}`),
+      dispatched: [...this.#dispatched.keys()],
+      acked: this.#ackedPolicies.at(-1)?.actionId ?? null,
+      ackedActions: [...this.#ackedActions],
+      verdicts: [...this.#verdicts],
+      deaths: [...this.#deaths],
+      ends: [...this.#ends],
+      workedBefore: [...this.#workedBefore.ids],
+    };
   }
 
   /** Does what was put off; to be called when the world has come to rest. */
@@ -248,6 +327,7 @@ export class Oracle {
     const before = this.#facts ?? life.found.facts;
     const continuous = before !== null && !this.#tamperedSince(incarnation.startedAtMs);
     this.#facts = facts;
+    this.#told = facts;
     const begunAtMs = this.#world.nowMs;
     this.#pending.push(async () => {
       const held = await this.#world.durable();

@@ -33,6 +33,14 @@ interface AgentDocument {
   keyless: boolean;
 }
 
+/** Everything a server keeps. */
+export interface FleetImage {
+  readonly agent: Readonly<AgentDocument>;
+  readonly policies: ReadonlyMap<string, SimPolicy>;
+  readonly actions: readonly SimAction[];
+  readonly nextSequence: number;
+}
+
 interface Poll {
   readonly policyId: string;
   readonly effectiveRevision: number;
@@ -175,6 +183,23 @@ export class SimFleet {
     // New documents get new names, as new ones do.
     this.#nextSequence = Math.max(next, this.#nextSequence);
     this.restart();
+  }
+
+  /** Everything it keeps, for another server to {@link take}: a world that branches off. Polls are no part of it. */
+  image(): FleetImage {
+    return {
+      agent: { ...this.agent },
+      policies: new Map(this.policies),
+      actions: [...this.actions],
+      nextSequence: this.#nextSequence,
+    };
+  }
+
+  take({ agent, policies, actions, nextSequence }: FleetImage): void {
+    this.agent = { ...agent };
+    this.policies = new Map(policies);
+    this.actions = [...actions];
+    this.#nextSequence = nextSequence;
   }
 
   /** Open polls end without an answer; whoever holds their other end finds out by itself. */

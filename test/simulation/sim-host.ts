@@ -21,6 +21,18 @@ export interface Process {
   /** Dead, in the program's words. */
   end: string;
   readonly whenEnded: Set<() => void>;
+  /** A signal that ends it is on its way. */
+  ending?: boolean;
+}
+
+/** What a host keeps when no agent runs on it. */
+export interface HostImage {
+  readonly bootNumber: number;
+  readonly nextPid: number;
+  readonly records: ReadonlyMap<string, Readonly<Record>>;
+  readonly written: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Those that live. */
+  readonly processes: readonly Readonly<Omit<Process, 'whenEnded'>>[];
 }
 
 interface Record {
@@ -89,6 +101,36 @@ export class SimHost {
     for (const one of this.running()) this.#end(one, 'the host went down');
     this.processes.clear();
     this.bootNumber += 1;
+  }
+
+  image(): HostImage {
+    return {
+      bootNumber: this.bootNumber,
+      nextPid: this.#nextPid,
+      records: new Map([...this.records].map(([id, record]) => [id, { ...record }])),
+      written: new Map([...this.#written].map(([id, hashes]) => [id, new Set(hashes)])),
+      processes: this.running().map(({ whenEnded: _, ...process }) => ({ ...process })),
+    };
+  }
+
+  /** Becomes the host of the image. What its programs were about to do begins anew; `settled`: has happened already. */
+  take(image: HostImage, settled: boolean): void {
+    this.bootNumber = image.bootNumber;
+    this.#nextPid = image.nextPid;
+    for (const [id, record] of image.records) this.records.set(id, { ...record });
+    for (const [id, hashes] of image.written) this.#written.set(id, new Set(hashes));
+    for (const left of image.processes) {
+      const process: Process = { ...left, whenEnded: new Set() };
+      if (!settled) {
+        this.processes.set(process.pid, process);
+        if (process.ending) this.#timeline.in(50, () => this.#end(process, 'was stopped'));
+        if (process.readySince === null || process.behaviour === 'crashesLater') this.#begin(process);
+        continue;
+      }
+      if (process.ending || process.behaviour === 'crashes' || process.behaviour === 'crashesLater') continue;
+      this.processes.set(process.pid, process);
+      if (process.behaviour !== 'hangs') process.readySince ??= this.#timeline.nowMs;
+    }
   }
 
   ports(by: Incarnation): ReturnType<typeof processPorts> {
@@ -290,6 +332,7 @@ export class SimHost {
     const ends = this.running(id).map((process) => {
       const gone = new Promise<void>((resolve) => process.whenEnded.add(resolve));
       if (force || process.behaviour !== 'stubborn') {
+        process.ending = true;
         this.#timeline.in(force ? 1 : 50, () => this.#end(process, force ? 'was killed' : 'was stopped'));
       }
       return gone;

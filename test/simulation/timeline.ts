@@ -27,6 +27,11 @@ export class Timeline {
   /** Events that happened. */
   happened = 0;
 
+  /** A world that branches off another begins when that one stood still. */
+  constructor(startMs = 0) {
+    this.#nowMs = startMs;
+  }
+
   /** In ms since the world began, without the time in which the host slept: nothing happens then. */
   get nowMs(): number {
     return this.#nowMs;

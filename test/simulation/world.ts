@@ -24,8 +24,8 @@ import { SimHost } from './sim-host.ts';
 import { SimNetwork } from './sim-network.ts';
 import { quiescent, Timeline } from './timeline.ts';
 
-const AGENT_ID = 'agent-1';
-const ACCESS_KEY = 'YWdlbnQtMTprZXk=';
+export const AGENT_ID = 'agent-1';
+export const ACCESS_KEY = 'YWdlbnQtMTprZXk=';
 const HOST = 'https://fleet:8220';
 const STATE = `${HOME}/state`;
 /** How long a healed world may take to converge: beyond the longest wait of any chart, an hour after seven refusals. */
@@ -41,6 +41,9 @@ const CHOSEN = {
   keep: settingsWith({ 'components.on_exit': 'keep' }),
   encrypted: settingsWith({ 'encryption.key': 'generated' }),
 } as const;
+
+/** What a user gets who chooses nothing. */
+export const SETTINGS = CHOSEN.stop;
 
 function settingsOf(seed: number): Settings {
   return CHOSEN[seed % 4 === 1 ? 'keep' : seed % 4 === 3 ? 'encrypted' : 'stop'];
@@ -69,7 +72,7 @@ function settingsWith(chosen: Readonly<Record<string, string>>): Settings {
   return settings;
 }
 
-const FACTS_OF_HOST: HostFacts = {
+export const FACTS_OF_HOST: HostFacts = {
   host: { architecture: 'x86_64', hostname: 'host', name: 'host', id: 'machine', ip: [], mac: [] },
   os: { family: 'debian', kernel: '6.1', platform: 'debian', version: '12', name: 'Debian', full: 'Debian(12)' },
 };
@@ -108,7 +111,7 @@ export interface WorldOptions {
 /** A disk with an enrolled agent and nothing else, to be cloned. */
 let enrolled: Promise<Disk> | null = null;
 
-function enrolledDisk(): Promise<Disk> {
+export function enrolledDisk(): Promise<Disk> {
   enrolled ??= (async () => {
     const disk = new Disk(HOME);
     await writeIdentity(disk, HOME, {
@@ -864,7 +867,7 @@ function hashOf(body: SimPolicy['body']): string {
   return sha256(canonicalJson(body));
 }
 
-function actionOf(type: string) {
+export function actionOf(type: string) {
   switch (type) {
     case 'SETTINGS':
       return { type, data: { log_level: 'info' } };
@@ -905,7 +908,7 @@ function lookingAt(disk: Disk) {
   return disk.pageCache();
 }
 
-function pathOf(value: unknown): string {
+export function pathOf(value: unknown): string {
   if (typeof value === 'string') return value;
   return Object.entries(value as Record<string, unknown>)
     .map(([key, inner]) => {

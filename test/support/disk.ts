@@ -28,6 +28,21 @@ interface Inode {
 /** One change of directories: atomic by itself. `ino` null: the name is removed. */
 type Entries = readonly { readonly path: string; readonly ino: number | null }[];
 
+/** Something un-synced: a change of directories, or a sector; `blank`: it reads the same on the platter, so that only the size of its file is open. */
+export type OpenThing =
+  | { readonly change: Entries; readonly names: readonly string[] }
+  | { readonly ino: number; readonly sector: number; readonly blank: boolean };
+
+export interface Anatomy {
+  readonly cached: ReadonlyMap<string, number>;
+  readonly durable: ReadonlyMap<string, number>;
+  readonly pending: readonly Entries[];
+  readonly inode: (ino: number) => Readonly<Pick<Inode, 'kind' | 'cached' | 'durable'>> & {
+    readonly dirty: ReadonlySet<number>;
+    readonly limbo: ReadonlySet<number>;
+  };
+}
+
 export type Operation =
   | 'open'
   | 'create'
@@ -153,6 +168,36 @@ export class Disk implements Files {
   /** How many un-synced things there are whose survival is open. */
   get unsynced(): number {
     return this.#pending.length + this.#openSectors().length;
+  }
+
+  /** What {@link powerCut} asks about, in its order. */
+  openThings(): readonly OpenThing[] {
+    return [
+      ...this.#pending.map((change) => ({ change, names: change.map((entry) => entry.path) })),
+      ...this.#openSectors().map(([inode, sector]) => ({
+        ino: inode.ino,
+        sector,
+        blank: !inode.cached.differsIn(inode.durable, sector),
+      })),
+    ];
+  }
+
+  /** Forgets files that no name leads to any more, nor can after a power cut: what becomes of them shows nowhere. */
+  forgetNameless(): this {
+    const named = new Set([...this.#cachedEntries.values(), ...this.#durableEntries.values()]);
+    for (const change of this.#pending) for (const { ino } of change) if (ino !== null) named.add(ino);
+    for (const ino of [...this.#inodes.keys()]) if (!named.has(ino)) this.#inodes.delete(ino);
+    return this;
+  }
+
+  /** Its parts, to be looked at. */
+  anatomy(): Anatomy {
+    return {
+      cached: this.#cachedEntries,
+      durable: this.#durableEntries,
+      pending: this.#pending,
+      inode: (ino) => this.#inodes.get(ino)!,
+    };
   }
 
   /** The power goes. The survivors are asked in a stable order: changes of directories first, then sectors by file and place. */

@@ -78,6 +78,18 @@ export class SparseBytes {
     this.#length = Math.max(this.#length, Math.min((sector + 1) * SECTOR_BYTES, from.#length));
   }
 
+  /** Whether this sector reads otherwise than the other's. Two that were never written, or share what they hold, do not. */
+  differsIn(other: SparseBytes, sector: number): boolean {
+    const one = this.#sectors.get(sector);
+    const two = other.#sectors.get(sector);
+    return one !== two && !(one && two && Buffer.compare(one, two) === 0);
+  }
+
+  /** The sectors that were written, by their place; never to be changed. */
+  get written(): ReadonlyMap<number, Uint8Array> {
+    return this.#sectors;
+  }
+
   toBuffer(): Buffer {
     const whole = Buffer.alloc(this.#length);
     for (const [sector, bytes] of this.#sectors) {
