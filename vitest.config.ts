@@ -10,6 +10,7 @@ const THOROUGH = [
   'test/machines/*paths.test.ts',
   'test/simulation/simulation.test.ts',
   'test/simulation/mutants.test.ts',
+  'test/exhaustive/*.test.ts',
 ];
 
 /** The real process, killed at every state and store operation: minutes, so it has a command of its own (`npm run kill-matrix`). */
