@@ -146,14 +146,43 @@ export class SimHost {
         ? act().then(() => (by.passes('process', `${what} (done)`) ? undefined : NEVER))
         : NEVER;
 
+    const underWay = new Map<string, Promise<unknown>>();
+    /** One step of a component at a time, as in the real ports: what a step leaves is what the next one finds, also when nobody waits for the first. */
+    const alone = <T>(id: string, signal: AbortSignal, act: () => Promise<T>): Promise<T> => {
+      const before = underWay.get(id);
+      const begin = () => {
+        signal.throwIfAborted();
+        return act();
+      };
+      const result = before === undefined ? begin() : before.then(begin);
+      const over = result.then(
+        () => {},
+        () => {},
+      );
+      underWay.set(id, over);
+      void over.then(() => {
+        if (underWay.get(id) === over) underWay.delete(id);
+      });
+      return result;
+    };
+    /** A wait for an end is given up when nobody wants it any more. */
+    const unlessAborted = <T>(signal: AbortSignal, waited: Promise<T>): Promise<T> =>
+      Promise.race([
+        waited,
+        new Promise<never>((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+        }),
+      ]);
+
     return {
       component: {
-        claim: fromPromise<Claimed, { readonly component: WantedComponent }>(({ input: { component } }) => {
+        claim: fromPromise<Claimed, { readonly component: WantedComponent }>(({ input: { component }, signal }) => {
           this.#witness.claimed(component.id, component.hash, by);
-          return step(`claim ${component.id}`, STEP_MS, () => this.#claim(component));
+          const { id } = component;
+          return alone(id, signal, () => step(`claim ${id}`, STEP_MS, () => this.#claim(component)));
         }),
-        launch: fromPromise<Launched, { readonly component: WantedComponent }>(({ input: { component } }) =>
-          step(`launch ${component.id}`, STEP_MS, () => this.#launch(component, by)),
+        launch: fromPromise<Launched, { readonly component: WantedComponent }>(({ input: { component }, signal }) =>
+          alone(component.id, signal, () => step(`launch ${component.id}`, STEP_MS, () => this.#launch(component, by))),
         ),
         watch: fromPromise<string, { readonly id: string; readonly pid: number }>(({ input }) =>
           by.alive ? this.#watch(input.pid, by) : NEVER,
@@ -164,18 +193,31 @@ export class SimHost {
           this.#probe(input);
         }),
         reload: fromPromise<Reloaded, { readonly component: WantedComponent; readonly pid: number }>(
-          ({ input: { component } }) => step(`reload ${component.id}`, STEP_MS, () => this.#reload(component, by)),
+          ({ input: { component }, signal }) =>
+            alone(component.id, signal, () =>
+              step(`reload ${component.id}`, STEP_MS, () => this.#reload(component, by)),
+            ),
         ),
-        confirm: fromPromise<void, { readonly id: string; readonly hash: string }>(({ input }) =>
-          step(`confirm ${input.id}`, 0, () => this.#confirm(input.id, input.hash)),
+        confirm: fromPromise<void, { readonly id: string; readonly hash: string }>(({ input, signal }) =>
+          alone(input.id, signal, () => step(`confirm ${input.id}`, 0, () => this.#confirm(input.id, input.hash))),
         ),
-        terminate: fromPromise<void, { readonly id: string; readonly signal: NodeJS.Signals }>(({ input }) => {
+        terminate: fromPromise<void, { readonly id: string; readonly signal: NodeJS.Signals }>(({ input, signal }) => {
           this.#witness.touched(input.id, 'terminate', by);
-          return later(`terminate ${input.id}`, () => this.#terminate(input.id, false));
+          return alone(input.id, signal, () =>
+            unlessAborted(
+              signal,
+              later(`terminate ${input.id}`, () => this.#terminate(input.id, false)),
+            ),
+          );
         }),
-        kill: fromPromise<void, { readonly id: string }>(({ input }) => {
+        kill: fromPromise<void, { readonly id: string }>(({ input, signal }) => {
           this.#witness.touched(input.id, 'kill', by);
-          return later(`kill ${input.id}`, () => this.#terminate(input.id, true));
+          return alone(input.id, signal, () =>
+            unlessAborted(
+              signal,
+              later(`kill ${input.id}`, () => this.#terminate(input.id, true)),
+            ),
+          );
         }),
       },
       components: {
@@ -188,9 +230,11 @@ export class SimHost {
             for (const component of input.components) this.#write(component);
           }),
         ),
-        sweep: fromPromise<void, { readonly ids: readonly string[] }>(({ input }) => {
+        sweep: fromPromise<void, { readonly ids: readonly string[] }>(({ input, signal }) => {
           for (const id of input.ids) this.#witness.touched(id, 'sweep', by);
-          return later('sweep', () => Promise.all(input.ids.map((id) => this.#terminate(id, true))));
+          return later('sweep', () =>
+            Promise.all(input.ids.map((id) => alone(id, signal, () => this.#terminate(id, true)))),
+          );
         }),
       },
     };
