@@ -196,8 +196,9 @@ export function initialContext(input: GatewayInput): GatewayContext {
  * last asked: that keeps a start loop from asking more than once an hour. `""`/0 is never a lie (P7), heals whatever was missed (P8), and if
  * nothing was, the same hash comes back and is a no-op.
  */
-function owedByTheStartBefore({ generations }: Facts): boolean {
-  return generations.length > 0;
+function owedByTheStartBefore({ generations, candidate }: Facts): boolean {
+  // A candidate that survived may become last good before anything is asked, and other bytes of it may have been lost with the start before.
+  return generations.length > 0 || candidate !== null;
 }
 
 export function answerId(context: GatewayContext): string {

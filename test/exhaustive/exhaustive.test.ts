@@ -14,6 +14,11 @@ test.each(QUICK)('no crash at any point of the scenario "%s" breaks a promise, w
   expect(distinct).toBeGreaterThan(points / 2);
 });
 
+test('a rotated key that was lost in a crash comes again, also while the policy before it is still tried', async () => {
+  const { broken } = await explore(scenarioNamed('bad>action>rekey'), { depth: 1 });
+  expect(broken.map(brokenInWords)).toEqual([]);
+});
+
 test('a scenario is every sequence of up to three deliveries, each with all its beginnings', () => {
   const calm = scenarios(3).filter(({ tempo }) => tempo === 'calm');
   const names = new Set(calm.map(({ name }) => name));
