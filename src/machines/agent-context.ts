@@ -160,8 +160,12 @@ function nextGeneration(facts: Facts): Deadline | null {
   return facts.runs > 0 ? facts.passedOver : null;
 }
 
-export function isDueAgain(facts: Facts): boolean {
-  return nextTry(facts) !== null;
+/**
+ * Not while last good has not proven itself in this start: a rejected policy that ends the agent would come before its confirmation every time,
+ * and last good would be given up for what it did not do (P10, P12).
+ */
+export function isDueAgain({ facts, replay }: AgentContext): boolean {
+  return replay !== 'pending' && nextTry(facts) !== null;
 }
 
 export function nextTriesMoved(before: Facts, now: Facts): boolean {
@@ -174,8 +178,8 @@ function waitFor(deadline: Deadline | null, now: number): number {
   return deadline === null ? A_DAY_MS : Math.min(A_DAY_MS, remainingMs(deadline, now));
 }
 
-export function untilNextTry({ facts, factsAt }: AgentContext): number {
-  return waitFor(nextTry(facts), factsAt);
+export function untilNextTry({ facts, factsAt, replay }: AgentContext): number {
+  return replay === 'pending' ? A_DAY_MS : waitFor(nextTry(facts), factsAt);
 }
 
 export function untilNextGeneration({ facts, factsAt }: AgentContext): number {

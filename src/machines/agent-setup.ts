@@ -70,7 +70,7 @@ export const agentSetup = setup({
     'nothing is missing any more': ({ context }) => context.orphaned === null,
     'the next tries have moved': ({ context, event }) =>
       nextTriesMoved(context.facts, (event as { facts: Facts }).facts),
-    'a rejected policy is due for another try': ({ context }) => isDueAgain(context.facts),
+    'a rejected policy is due for another try': ({ context }) => isDueAgain(context),
     'it was to begin anew': ({ context }) => context.ending?.restart === true,
     'the candidate is gone': ({ context }) => context.facts.candidate === null && context.facts.unenrolled === null,
     'it was promoted': ({ context, event }) => {

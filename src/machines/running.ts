@@ -21,6 +21,25 @@ const nextTries = {
   'the passed-over policy is tried again': tryPassedOver,
 } as const;
 
+const REPLAY_CONFIRMED = [
+  'note that the replay is settled',
+  'ask for the replay to be recorded',
+  'ask for the surviving candidate to be tried',
+  'report to Fleet',
+] as const;
+const REPLAY_REFUSED = [
+  'note that the replay cannot be carried out',
+  'ask for the surviving candidate to be tried',
+  'report to Fleet',
+] as const;
+
+/** Where a next try is waited for: its time counts from when the replay has proven itself, or cannot. */
+const replaySettles = <T extends string>(target: T) =>
+  ({
+    'components.confirmed': { guard: 'the replay is pending', target, reenter: true, actions: REPLAY_CONFIRMED },
+    'components.refused': { guard: 'the replay is pending', target, reenter: true, actions: REPLAY_REFUSED },
+  }) as const;
+
 export const runningState = agentSetup.createStateConfig({
   description:
     'The link to Fleet is open; one policy at a time is applied, made durable and acked. Ends with the agent.',
@@ -49,23 +68,8 @@ export const runningState = agentSetup.createStateConfig({
   ],
   always: { guard: 'it is unenrolled', target: '#agent.unenrolled' },
   on: {
-    'components.confirmed': {
-      guard: 'the replay is pending',
-      actions: [
-        'note that the replay is settled',
-        'ask for the replay to be recorded',
-        'ask for the surviving candidate to be tried',
-        'report to Fleet',
-      ],
-    },
-    'components.refused': {
-      guard: 'the replay is pending',
-      actions: [
-        'note that the replay cannot be carried out',
-        'ask for the surviving candidate to be tried',
-        'report to Fleet',
-      ],
-    },
+    'components.confirmed': { guard: 'the replay is pending', actions: REPLAY_CONFIRMED },
+    'components.refused': { guard: 'the replay is pending', actions: REPLAY_REFUSED },
     'retry.requested': [
       { guard: 'a rejected policy can be tried again', actions: 'ask for another try' },
       tryPassedOver,
@@ -80,6 +84,7 @@ export const runningState = agentSetup.createStateConfig({
         { guard: 'it holds less than Fleet believes', target: 'orphaned' },
       ],
       on: {
+        ...replaySettles('checkin'),
         'held.verified': { guard: 'it is damaged', target: 'orphaned', actions: 'note the damage' },
         'facts.changed': {
           guard: 'the next tries have moved',
@@ -329,6 +334,7 @@ export const runningState = agentSetup.createStateConfig({
         waiting: {
           description: 'Fleet is asked for everything. Ends with a policy that is due, or when nothing is missing.',
           on: {
+            ...replaySettles('waiting'),
             'held.verified': {
               guard: 'it is readable again',
               target: '#agent.running.rollback.restoring',

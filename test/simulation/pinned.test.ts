@@ -43,6 +43,18 @@ const PINNED: readonly Pinned[] = [
       { ...good, atMs: 90_000, kind: 'publish', policy: 'web' },
     ],
   },
+  {
+    claim: 'a rejected policy that ends the agent is not tried again before last good has proven itself (P10, P12)',
+    seed: 20,
+    schedule: [
+      { ...good, atMs: 1_982, kind: 'publish', policy: 'web', contradicts: true },
+      { atMs: 17_887, kind: 'powerCut', points: 27 },
+      { atMs: 19_006, kind: 'reassign', policy: 'web' },
+      { atMs: 21_238, kind: 'kill', points: 0 },
+      { atMs: 164_572, kind: 'crashLoop', times: 7 },
+      { ...good, atMs: 169_309, kind: 'publish', policy: 'web', what: 'poison', breaks: 'refuses', webs: ['a', 'b'] },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {
