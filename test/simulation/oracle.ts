@@ -213,6 +213,8 @@ export class Oracle {
 
   tampered(whileRunning: boolean): void {
     this.#tamperedAtMs = this.#world.nowMs;
+    // What was spent may be gone with it.
+    this.#deaths.clear();
     this.#mustKeep = whileRunning && this.#life?.context?.facts.safeMode === null;
   }
 
