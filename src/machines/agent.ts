@@ -1,9 +1,9 @@
 /** The agent: boot, restore, replay, then check in, apply, persist and ack, for ever; a crash and an orphan are states. Diagram: diagrams/agent.md */
-import { ackerInput, gatewayInput, initialContext } from './agent-context.ts';
+import { ackerInput, initialContext } from './agent-context.ts';
 import { agentSetup } from './agent-setup.ts';
 import type { Facts } from './facts.ts';
 import { nameOf } from './naming.ts';
-import { runningState } from './running.ts';
+import { LINK, runningState } from './running.ts';
 
 /** One line a start: which it is, how the one before ended, and what is held (P9). */
 function startInWords({ starts: [start], generations: [lastGood], runs }: Facts): string {
@@ -215,28 +215,7 @@ export const agentMachine = agentSetup.createMachine({
           params: ({ context }) => ({ level: 'error', message: `safe mode: ${context.facts.safeMode?.reason}` }),
         },
       ],
-      invoke: [
-        {
-          src: 'gateway',
-          id: 'gateway',
-          systemId: 'gateway',
-          input: ({ context }) => gatewayInput(context),
-          onError: {
-            target: 'stopped',
-            actions: { type: 'note the fault', params: ({ event }) => ({ error: event.error }) },
-          },
-        },
-        {
-          src: 'acker',
-          id: 'acker',
-          systemId: 'acker',
-          input: ({ context }) => ackerInput(context),
-          onError: {
-            target: 'stopped',
-            actions: { type: 'note the fault', params: ({ event }) => ({ error: event.error }) },
-          },
-        },
-      ],
+      invoke: LINK,
       always: [
         { guard: 'it is unenrolled', target: 'unenrolled' },
         { guard: 'a policy is due', target: 'running.apply' },

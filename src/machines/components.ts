@@ -1,6 +1,19 @@
 /** The supervisor of all components: compares what a policy wants with what runs, makes a plan, runs it, and confirms it or has it run back (P2, P3). Diagram: diagrams/components.md */
 import { changedIn, componentsSetup, NOTHING, straysIn } from './components-setup.ts';
 
+/** What counts must become healthy and stay so: on trial as on the way back. */
+const PROVING = {
+  watching: {
+    description: 'Something that counts is not healthy yet. Ends when all of it is.',
+    always: { guard: 'all that counts is healthy', target: 'stable' },
+  },
+  stable: {
+    description: 'All that counts is healthy. Ends when it stayed so, or when it did not.',
+    always: { guard: 'something that counts is not healthy', target: 'watching' },
+    after: { stableFor: { target: '#components.settled', actions: ['tellConfirmed', 'acceptWhatRuns'] } },
+  },
+} as const;
+
 export const componentsMachine = componentsSetup.createMachine({
   id: 'components',
   description: 'All components of this host, and the plan that is being made of a policy.',
@@ -211,17 +224,7 @@ export const componentsMachine = componentsSetup.createMachine({
           { target: 'settled', actions: ['tellConfirmed', 'acceptWhatRuns'] },
         ],
       },
-      states: {
-        watching: {
-          description: 'Something that counts is not healthy yet. Ends when all of it is.',
-          always: { guard: 'all that counts is healthy', target: 'stable' },
-        },
-        stable: {
-          description: 'All that counts is healthy. Ends when it stayed so, or when it did not.',
-          always: { guard: 'something that counts is not healthy', target: 'watching' },
-          after: { stableFor: { target: '#components.settled', actions: ['tellConfirmed', 'acceptWhatRuns'] } },
-        },
-      },
+      states: PROVING,
     },
     refused: {
       description:
@@ -234,17 +237,7 @@ export const componentsMachine = componentsSetup.createMachine({
       initial: 'watching',
       always: { guard: 'nothing was changed', target: 'settled', actions: ['tellConfirmed', 'acceptWhatRuns'] },
       after: { timeout: { target: 'settled', actions: ['tellConfirmed', 'acceptWhatRuns'] } },
-      states: {
-        watching: {
-          description: 'Something that counts is not healthy yet. Ends when all of it is.',
-          always: { guard: 'all that counts is healthy', target: 'stable' },
-        },
-        stable: {
-          description: 'All that counts is healthy. Ends when it stayed so, or when it did not.',
-          always: { guard: 'something that counts is not healthy', target: 'watching' },
-          after: { stableFor: { target: '#components.settled', actions: ['tellConfirmed', 'acceptWhatRuns'] } },
-        },
-      },
+      states: PROVING,
     },
     left: {
       description:

@@ -40,32 +40,37 @@ const replaySettles = <T extends string>(target: T) =>
     'components.refused': { guard: 'the replay is pending', target, reenter: true, actions: REPLAY_REFUSED },
   }) as const;
 
+const endedByAFault = {
+  target: '#agent.stopped',
+  actions: {
+    type: 'note the fault',
+    params: ({ event }: { event: { readonly error: unknown } }) => ({ error: event.error }),
+  },
+} as const;
+
+/** What talks to Fleet, wherever the agent may: only after the replay (P2), or in safe mode. */
+export const LINK = [
+  {
+    src: 'gateway',
+    id: 'gateway',
+    systemId: 'gateway',
+    input: ({ context }: { context: AgentContext }) => gatewayInput(context),
+    onError: endedByAFault,
+  },
+  {
+    src: 'acker',
+    id: 'acker',
+    systemId: 'acker',
+    input: ({ context }: { context: AgentContext }) => ackerInput(context),
+    onError: endedByAFault,
+  },
+] as const;
+
 export const runningState = agentSetup.createStateConfig({
   description:
     'The link to Fleet is open; one policy at a time is applied, made durable and acked. Ends with the agent.',
   initial: 'checkin',
-  invoke: [
-    {
-      src: 'gateway',
-      id: 'gateway',
-      systemId: 'gateway',
-      input: ({ context }) => gatewayInput(context),
-      onError: {
-        target: '#agent.stopped',
-        actions: { type: 'note the fault', params: ({ event }) => ({ error: event.error }) },
-      },
-    },
-    {
-      src: 'acker',
-      id: 'acker',
-      systemId: 'acker',
-      input: ({ context }) => ackerInput(context),
-      onError: {
-        target: '#agent.stopped',
-        actions: { type: 'note the fault', params: ({ event }) => ({ error: event.error }) },
-      },
-    },
-  ],
+  invoke: LINK,
   always: { guard: 'it is unenrolled', target: '#agent.unenrolled' },
   on: {
     'components.confirmed': { guard: 'the replay is pending', actions: REPLAY_CONFIRMED },

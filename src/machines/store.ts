@@ -43,6 +43,16 @@ export interface StoreContext {
   readonly problem: Problem | null;
 }
 
+/** After a commit that failed. */
+const NOT_WRITTEN = [
+  {
+    type: 'note the failure',
+    params: ({ event }: { event: { readonly error: unknown } }) => ({ problem: problemOf(event) }),
+  },
+  'put back what was not written',
+  'tell those who wait',
+] as const;
+
 /** Waiting requests are bounded by their ids: a queued request with the same asker and id is replaced, in its place in the line. */
 export const storeMachine = setup({
   types: {
@@ -179,20 +189,11 @@ export const storeMachine = setup({
           {
             guard: { type: 'the disk can be read again', params: ({ event }) => ({ problem: problemOf(event) }) },
             target: 'failing',
-            actions: [
-              { type: 'note the failure', params: ({ event }) => ({ problem: problemOf(event) }) },
-              'put back what was not written',
-              'tell those who wait',
-              'say that the disk can be read again',
-            ],
+            actions: [...NOT_WRITTEN, 'say that the disk can be read again'],
           },
           {
             target: 'failing',
-            actions: [
-              { type: 'note the failure', params: ({ event }) => ({ problem: problemOf(event) }) },
-              'put back what was not written',
-              'tell those who wait',
-            ],
+            actions: NOT_WRITTEN,
           },
         ],
       },
