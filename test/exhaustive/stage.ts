@@ -7,7 +7,7 @@ import { canonicalJson, sha256 } from '../../src/policy/canonical.ts';
 import { type Logger, SILENT } from '../../src/services/log/logger.ts';
 import type { World } from '../../src/world.ts';
 import type { Incarnation } from '../simulation/incarnation.ts';
-import { NEVER } from '../simulation/incarnation.ts';
+import { never } from '../simulation/incarnation.ts';
 import { type Observed, Oracle, type Violation } from '../simulation/oracle.ts';
 import { HOME, policyOf, renderHere, type SimPolicy, VARIABLES } from '../simulation/policies.ts';
 import { type Reading, readDisk } from '../simulation/reading.ts';
@@ -396,7 +396,7 @@ export class Stage {
       processes: () => this.host.ports(process),
       render: async (text) => {
         await timeline.pass(3);
-        return process.alive ? renderHere(text) : NEVER;
+        return process.alive ? renderHere(text) : never();
       },
       host: { bootId: () => this.host.bootId, machineId: () => 'machine', facts: () => FACTS_OF_HOST, isRoot: true },
       variables: () => VARIABLES,

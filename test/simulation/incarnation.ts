@@ -5,7 +5,8 @@ import type { Timeline, Timers } from './timeline.ts';
 /** What a process can die before or after. */
 export type PointKind = 'disk' | 'message' | 'process';
 
-export const NEVER = new Promise<never>(() => {});
+/** What a dead process awaits. A new one each time: whatever awaits a promise that is shared for ever is kept for ever. */
+export const never = (): Promise<never> => new Promise(() => {});
 
 export class Incarnation {
   readonly number: number;

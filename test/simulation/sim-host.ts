@@ -5,7 +5,7 @@ import type { Claimed, Launched, ProbeInput, Reloaded } from '../../src/machines
 import type { CheckRefusal, Recorded } from '../../src/machines/components-setup.ts';
 import type { WantedComponent } from '../../src/policy/component.ts';
 import type { processPorts } from '../../src/services/process/ports.ts';
-import { type Incarnation, NEVER } from './incarnation.ts';
+import { type Incarnation, never } from './incarnation.ts';
 import { type Behaviour, behaviourIn } from './policies.ts';
 import type { Random } from './random.ts';
 import type { Timeline } from './timeline.ts';
@@ -135,16 +135,16 @@ export class SimHost {
 
   ports(by: Incarnation): ReturnType<typeof processPorts> {
     const step = async <T>(what: string, ms: number, act: () => T): Promise<T> => {
-      if (!by.passes('process', what)) return NEVER;
+      if (!by.passes('process', what)) return never();
       if (ms > 0) await this.#timeline.pass(ms);
-      if (!by.alive) return NEVER;
+      if (!by.alive) return never();
       const result = act();
-      return by.passes('process', `${what} (done)`) ? result : NEVER;
+      return by.passes('process', `${what} (done)`) ? result : never();
     };
     const later = (what: string, act: () => Promise<unknown>): Promise<void> =>
       by.passes('process', what)
-        ? act().then(() => (by.passes('process', `${what} (done)`) ? undefined : NEVER))
-        : NEVER;
+        ? act().then(() => (by.passes('process', `${what} (done)`) ? undefined : never()))
+        : never();
 
     const underWay = new Map<string, Promise<unknown>>();
     /** One step of a component at a time, as in the real ports: what a step leaves is what the next one finds, also when nobody waits for the first. */
@@ -185,11 +185,11 @@ export class SimHost {
           alone(component.id, signal, () => step(`launch ${component.id}`, STEP_MS, () => this.#launch(component, by))),
         ),
         watch: fromPromise<string, { readonly id: string; readonly pid: number }>(({ input }) =>
-          by.alive ? this.#watch(input.pid, by) : NEVER,
+          by.alive ? this.#watch(input.pid, by) : never(),
         ),
         probe: fromPromise<void, ProbeInput>(async ({ input }) => {
           await this.#timeline.pass(input.probe.kind === 'after' ? input.probe.ms : STEP_MS);
-          if (!by.alive) return NEVER;
+          if (!by.alive) return never();
           this.#probe(input);
         }),
         reload: fromPromise<Reloaded, { readonly component: WantedComponent; readonly pid: number }>(

@@ -3,7 +3,7 @@
 import type { LinkFailure } from '../../src/machines/link.ts';
 import { failure } from '../../src/services/fleet/failures.ts';
 import type { Answer, Exchange, Transport } from '../../src/services/fleet/transport.ts';
-import { type Incarnation, NEVER } from './incarnation.ts';
+import { type Incarnation, never } from './incarnation.ts';
 import type { Random } from './random.ts';
 import { errorReply, type Reply, type SimFleet } from './sim-fleet.ts';
 import type { Timeline } from './timeline.ts';
@@ -82,7 +82,7 @@ export class SimNetwork {
   }
 
   #exchange(exchange: Exchange, signal: AbortSignal, by: Incarnation): Promise<Answer | LinkFailure> {
-    if (!by.passes('message', `${exchange.path} (before it is sent)`)) return NEVER;
+    if (!by.passes('message', `${exchange.path} (before it is sent)`)) return never();
     this.#onSend(exchange, by);
     const sentAt = this.#timeline.monotonicMs();
     const mishap = this.#timeline.nowMs < this.downUntilMs ? 'requestLost' : this.mishaps.shift();

@@ -12,7 +12,7 @@ import { writeIdentity } from '../../src/services/store/identity.ts';
 import { openStore } from '../../src/services/store/store.ts';
 import type { World } from '../../src/world.ts';
 import { Disk } from '../support/disk.ts';
-import { Incarnation, NEVER } from './incarnation.ts';
+import { Incarnation, never } from './incarnation.ts';
 import { Oracle, type Violation } from './oracle.ts';
 import { HOME, policyOf, renderHere, type SimPolicy, VARIABLES } from './policies.ts';
 import { Random } from './random.ts';
@@ -493,7 +493,7 @@ class SimWorld {
       processes: () => host.ports(process),
       render: async (text) => {
         await timeline.pass(3);
-        return process.alive ? renderHere(text) : NEVER;
+        return process.alive ? renderHere(text) : never();
       },
       host: {
         bootId: () => host.bootId,
