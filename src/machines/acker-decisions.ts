@@ -25,6 +25,8 @@ export const AUDIT_TRIES = 5;
 
 export interface AckerInput {
   readonly facts: Facts;
+  /** A commit of this start has shown that these facts are durable. */
+  readonly proven: boolean;
   readonly agentId: string;
   /** URLs of the Fleet Servers, at least one. */
   readonly hosts: readonly string[];
@@ -61,6 +63,8 @@ export type AckOutcome =
 
 export interface AckerContext {
   readonly facts: Facts;
+  /** Until then nothing is owed durably, and nothing is sent (P1, P6). */
+  readonly proven: boolean;
   readonly agentId: string;
   readonly backoff: Growing;
   readonly jitterSeed: number;
@@ -86,9 +90,10 @@ export interface AckerContext {
 export type Args = { readonly context: AckerContext; readonly event: AckerEvent };
 export type Patch = Partial<AckerContext>;
 
-export function initialContext({ facts, agentId, hosts, backoff, jitterSeed }: AckerInput): AckerContext {
+export function initialContext({ facts, proven, agentId, hosts, backoff, jitterSeed }: AckerInput): AckerContext {
   return {
     facts,
+    proven,
     agentId,
     backoff,
     jitterSeed,
@@ -123,9 +128,14 @@ export function otherHostLeft({ context }: { context: AckerContext }, outcome: A
   return nextHost(context.hosts, context.now, [...context.tried, context.host]) !== null;
 }
 
+/** Also while nothing has shown yet that what the disk was found to hold would survive a power cut. */
+export function nothingOwed(context: AckerContext): boolean {
+  return !context.proven || (context.facts.outbox.length === 0 && !auditDue(context));
+}
+
 /** Fleet is told last, when no ack is owed any more, and a bounded number of times: it is a courtesy, not a promise. */
-export function auditDue({ facts }: AckerContext): boolean {
-  return facts.outbox.length === 0 && facts.audit !== null && facts.audit.tries < AUDIT_TRIES;
+export function auditDue({ facts, proven }: AckerContext): boolean {
+  return proven && facts.outbox.length === 0 && facts.audit !== null && facts.audit.tries < AUDIT_TRIES;
 }
 
 /** As the reference agent has it: after these answers there is nothing more to say. */
@@ -140,7 +150,7 @@ export function auditRequest({ agentId, host, facts }: AckerContext): AuditReque
 /** The link works and one or the other ack has to wait: what is newly owed need not. */
 export function onlySomeWait({ context, event }: Args): boolean {
   if (event.type !== 'facts.changed' || context.deferred.length === 0) return false;
-  return nextBatch({ ...context, facts: event.facts }).length > 0;
+  return nextBatch({ ...context, facts: event.facts, proven: true }).length > 0;
 }
 
 export function settlementId(context: AckerContext): string {
@@ -148,7 +158,8 @@ export function settlementId(context: AckerContext): string {
 }
 
 /** What is sent next: owed and not deferred, bounded in number and bytes; the ack of UNENROLL alone, when nothing else is owed. */
-export function nextBatch({ facts, deferred, batchLimit }: AckerContext): readonly OwedAck[] {
+export function nextBatch({ facts, proven, deferred, batchLimit }: AckerContext): readonly OwedAck[] {
+  if (!proven) return [];
   const waiting = facts.outbox.filter(({ actionId }) => !deferred.includes(actionId));
   const others = waiting.filter(({ actionType }) => actionType !== 'UNENROLL');
   if (others.length === 0) {

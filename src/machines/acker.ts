@@ -27,7 +27,7 @@ export const ackerMachine = setup({
     'the chosen delay': ({ context }) => context.delayMs,
   },
   guards: {
-    'nothing is owed': ({ context }) => context.facts.outbox.length === 0 && !decide.auditDue(context),
+    'nothing is durably owed': ({ context }) => decide.nothingOwed(context),
     'Fleet is to be told of the end': ({ context }) => decide.auditDue(context),
     'there is no more to say': decide.auditEnds,
     'something can be sent': ({ context }) => decide.nextBatch(context).length > 0,
@@ -43,7 +43,9 @@ export const ackerMachine = setup({
     'these verdicts are durable': ({ context, event }) => 'id' in event && event.id === decide.settlementId(context),
   },
   actions: {
-    rememberFacts: assign(({ event }: Args): Patch => ('facts' in event ? { facts: event.facts, now: event.at } : {})),
+    rememberFacts: assign(
+      ({ event }: Args): Patch => ('facts' in event ? { facts: event.facts, proven: true, now: event.at } : {}),
+    ),
     chooseBatch: assign(decide.chooseBatch),
     halveBatches: assign(decide.halveBatches),
     judge: assign(decide.judge),
@@ -88,14 +90,14 @@ export const ackerMachine = setup({
     deciding: {
       description: 'The committed outbox is looked at. Left at once: to rest, to send, or to wait.',
       always: [
-        { guard: 'nothing is owed', target: 'idle' },
+        { guard: 'nothing is durably owed', target: 'idle' },
         { guard: 'something can be sent', target: 'sending' },
         { guard: 'Fleet is to be told of the end', target: 'spending' },
         { target: 'backingOff' },
       ],
     },
     idle: {
-      description: 'Nothing is owed. Left when a commit owes an ack.',
+      description: 'Nothing is durably owed. Left when a commit owes an ack, or shows that what is owed is on disk.',
       entry: 'forgetAttempts',
       always: [
         { guard: 'something can be sent', target: 'sending' },
@@ -206,7 +208,7 @@ export const ackerMachine = setup({
         'What is owed waits: the link failed, or Fleet asked for time. Left after a growing delay, or when the host wakes up.',
       entry: 'chooseBackoff',
       exit: 'forgetRound',
-      always: { guard: 'nothing is owed', target: 'idle' },
+      always: { guard: 'nothing is durably owed', target: 'idle' },
       after: { 'the chosen delay': { target: 'deciding', actions: 'forgetDeferred' } },
       on: {
         'host.woke': { target: 'deciding', actions: 'forgetDeferred' },

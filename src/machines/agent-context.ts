@@ -42,6 +42,8 @@ export interface AgentContext {
   readonly facts: Facts;
   /** Epoch ms of that commit. */
   readonly factsAt: number;
+  /** Committed by this start. What was only found may be the last words of a killed process, which a power cut still takes back. */
+  readonly factsProven: boolean;
   /** What opening the store found damaged, foreign or strange. */
   readonly findings: readonly string[];
   readonly storeProblem: Problem | null;
@@ -97,6 +99,7 @@ export function heldFacts(context: AgentContext, { facts, at }: { readonly facts
   return {
     facts,
     factsAt: at,
+    factsProven: true,
     taken: facts.candidate === null ? null : context.taken,
     orphaned: stillOrphaned(context, facts),
   };
@@ -206,12 +209,20 @@ export function retriedBy({ facts }: AgentContext): string | null {
 /** What each child actor needs of the agent when it begins. */
 export function gatewayInput(context: AgentContext): GatewayInput {
   const { agentId, hosts, gateway: timings, jitterSeed } = context.settings;
-  return { facts: context.facts, report: buildReport(context), agentId, hosts, timings, jitterSeed };
+  return {
+    facts: context.facts,
+    proven: context.factsProven,
+    report: buildReport(context),
+    agentId,
+    hosts,
+    timings,
+    jitterSeed,
+  };
 }
 
 export function ackerInput(context: AgentContext): AckerInput {
   const { agentId, hosts, ackBackoff: backoff, jitterSeed } = context.settings;
-  return { facts: context.facts, agentId, hosts, backoff, jitterSeed };
+  return { facts: context.facts, proven: context.factsProven, agentId, hosts, backoff, jitterSeed };
 }
 
 export function initialContext(settings: AgentInput): AgentContext {
@@ -219,6 +230,7 @@ export function initialContext(settings: AgentInput): AgentContext {
     settings,
     facts: emptyFacts(settings.agentId),
     factsAt: 0,
+    factsProven: false,
     findings: [],
     storeProblem: null,
     components: [],

@@ -2,7 +2,8 @@
 import type { Problem } from '../errors.ts';
 import type { PolicyBody } from '../policy/identity.ts';
 import { type Growing, growingDelay } from './deadline.ts';
-import type { Change, DeliveredAction, DeliveryNews, Facts, Generation } from './facts.ts';
+import type { Change, DeliveredAction, DeliveryNews, Facts } from './facts.ts';
+import { holdsLessThanAcked } from './held.ts';
 import {
   anotherHostMayHelp,
   draw,
@@ -62,6 +63,8 @@ export const GATEWAY_TIMINGS: GatewayTimings = {
 
 export interface GatewayInput {
   readonly facts: Facts;
+  /** A commit of this start has shown that these facts are durable. */
+  readonly proven: boolean;
   readonly report: Report;
   readonly agentId: string;
   /** URLs of the Fleet Servers, at least one. */
@@ -117,6 +120,8 @@ export type Decoded =
 
 export interface GatewayContext {
   readonly facts: Facts;
+  /** Until then Fleet is given no token: it would forget what a power cut may still take from the journal (P4). */
+  readonly proven: boolean;
   readonly report: Report;
   readonly agentId: string;
   readonly timings: GatewayTimings;
@@ -159,9 +164,10 @@ export type Args = { readonly context: GatewayContext; readonly event: GatewayEv
 export type Patch = Partial<GatewayContext>;
 
 export function initialContext(input: GatewayInput): GatewayContext {
-  const { facts, report, agentId, timings, jitterSeed } = input;
+  const { facts, proven, report, agentId, timings, jitterSeed } = input;
   return {
     facts,
+    proven,
     report,
     agentId,
     timings,
@@ -210,7 +216,7 @@ export function isNews(news: DeliveryNews): boolean {
 }
 
 export function rememberFacts({ event }: Args): Patch {
-  return 'facts' in event ? { facts: event.facts, now: event.at } : {};
+  return 'facts' in event ? { facts: event.facts, proven: true, now: event.at } : {};
 }
 
 export function rememberReport({ event }: Args): Patch {
@@ -232,19 +238,15 @@ export function rememberVerified({ context }: Args, verified: VerifiedHeld): Pat
  * an answer was lost. Never the id with 0: a stock server would take that as a report and retire the output keys of what runs.
  */
 export function decideWhatToSay({ context }: Args): Patch {
-  const { facts, verdict } = context;
+  const { facts, verdict, report } = context;
   const lastGood = facts.generations[0];
   if (lastGood === undefined || verdict === null || verdict.hash !== lastGood.hash || verdict.problem !== null) {
     return { says: null, cutAsked: false };
   }
-  if (holdsLessThanAcked(facts, lastGood)) return { says: null, cutAsked: false };
+  // Older than what is lost, last good would be a lie where Fleet sends other bytes under the same revision.
+  if (report.holdsLess || holdsLessThanAcked(facts, lastGood)) return { says: null, cutAsked: false };
   if (context.cutOwed && mayAskForEverything(context)) return { says: null, cutAsked: true };
   return { says: { policyId: lastGood.id, revision: lastGood.revision, hash: lastGood.hash }, cutAsked: false };
-}
-
-function holdsLessThanAcked({ acked, outbox }: Facts, lastGood: Generation): boolean {
-  if (acked === null || acked.hash === lastGood.hash || lastGood.promotedAt > acked.at) return false;
-  return !outbox.some(({ policy }) => policy?.hash === lastGood.hash);
 }
 
 /**
@@ -267,7 +269,7 @@ export function pollRequest(context: GatewayContext): PollRequest {
   return {
     agentId: context.agentId,
     host: context.host ?? '',
-    token: context.facts.deliveryToken,
+    token: context.proven ? context.facts.deliveryToken : '',
     policyId: context.says?.policyId ?? '',
     revision: context.says?.revision ?? 0,
     report: context.report,
@@ -302,9 +304,14 @@ function withWarning(message: string, warning: string | null): string {
 }
 
 /** In one commit with the mark: when Fleet has answered the question for everything. */
-export function marksOf({ answer, cutAskedAt, facts }: GatewayContext): readonly Change[] {
-  const asked = cutAskedAt !== null && cutAskedAt === answer?.at && cutAskedAt !== facts.everythingAskedAt;
+export function marksOf(context: GatewayContext): readonly Change[] {
+  const asked = isAnswerToEverything(context) && context.cutAskedAt !== context.facts.everythingAskedAt;
   return [{ type: 'answer.arrived' }, ...(asked ? [{ type: 'everything.asked' as const }] : [])];
+}
+
+/** Whether the answer in hand is the answer to such a check-in. */
+function isAnswerToEverything({ answer, cutAskedAt }: GatewayContext): boolean {
+  return cutAskedAt !== null && cutAskedAt === answer?.at;
 }
 
 export function rememberFailure({ context }: Args, outcome: PollOutcome): Patch {
@@ -327,9 +334,12 @@ export function rememberCut({ context }: Args, outcome: PollOutcome | null): Pat
   };
 }
 
-export function rememberDelivery(_: Args, decoded: Decoded): Patch {
+/** A server that has actions waiting answers with those alone: whoever asked for everything has not been told of the policy yet, and asks again. */
+export function rememberDelivery({ context }: Args, decoded: Decoded): Patch {
   if (decoded.kind !== 'decoded') return {};
-  return { delivery: { token: decoded.token, actions: decoded.actions, policy: decoded.policy } };
+  const { token, actions, policy } = decoded;
+  const unanswered = isAnswerToEverything(context) && policy === null && actions.length > 0;
+  return { delivery: { token, actions, policy }, ...(unanswered ? { cutOwed: true, cutAskedAt: null } : {}) };
 }
 
 export function saysNothing(_: unknown, decoded: Decoded): boolean {

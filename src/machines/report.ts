@@ -17,6 +17,7 @@ export function buildReport(context: AgentContext): Report {
     status,
     message: message.length > MESSAGE_LIMIT ? `${message.slice(0, MESSAGE_LIMIT - 1)}…` : message,
     components: context.components,
+    holdsLess: context.orphaned !== null,
     metadata: {
       start: start?.number ?? 0,
       previous: start?.previous ?? 'first',

@@ -1,6 +1,7 @@
 /** The rules of starts: how the one before ended, what this one spends, and when a generation is passed over or nothing is run at all (P9, P10). */
 import { deadlineAfter } from './deadline.ts';
 import { type Facts, type Generation, NOTHING_SPENT, STARTS_KEPT, type Start } from './facts.ts';
+import { holdsLessThanAcked } from './held.ts';
 import { nameOf, timesOf } from './naming.ts';
 import type { Rules } from './rules.ts';
 import { owe, policyAck } from './rules-actions.ts';
@@ -150,6 +151,9 @@ export function replayConfirmed(facts: Facts, hash: string, now: number): Facts 
   };
   if (index > 0) return confirmed;
   const whole = { ...confirmed, passedOver: null };
-  // Last good is acked again once a start, so that a server can notice restarts nobody asked for.
-  return start.confirmed ? whole : { ...whole, outbox: owe(whole.outbox, policyAck(generation, now)) };
+  // Last good is acked again once a start, so that a server can notice restarts nobody asked for. Not when the newer one that was acked is lost:
+  // that ack is all that tells of it, and until Fleet has sent it again nothing is said to be held (P8).
+  return start.confirmed || holdsLessThanAcked(facts, generation)
+    ? whole
+    : { ...whole, outbox: owe(whole.outbox, policyAck(generation, now)) };
 }

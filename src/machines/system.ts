@@ -21,6 +21,8 @@ export interface Report {
   /** At most 1,024 characters. */
   readonly message: string;
   readonly components: readonly ComponentStatus[];
+  /** Something that Fleet may believe to be held is lost: nothing is said to be held until an answer has brought a policy (P8). */
+  readonly holdsLess: boolean;
   /** The `holdfast` object of `local_metadata`. */
   readonly metadata: ReportMetadata;
 }

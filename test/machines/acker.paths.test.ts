@@ -22,6 +22,7 @@ const judged = (...statuses: number[]) => ({
 describePaths('acker', ackerMachine, {
   input: {
     facts: none,
+    proven: true,
     agentId: 'agent-1',
     hosts: ['https://a', 'https://b'],
     backoff: { initialMs: 5000, maxMs: 60_000 },

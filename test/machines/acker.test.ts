@@ -18,9 +18,21 @@ const BACKOFF = { initialMs: 5000, maxMs: 300_000 };
 const NOT_FOUND_LIMIT = 3;
 
 /** An acker with a store that commits its verdicts as the rules do, until told otherwise. */
-function start(outbox: readonly OwedAck[], changed: Partial<Facts> = {}, hosts = ['https://a']) {
+function start(
+  outbox: readonly OwedAck[],
+  changed: Partial<Facts> = {},
+  hosts = ['https://a'],
+  { proven = true } = {},
+) {
   const run = startControlled(ackerMachine, {
-    input: { facts: factsWith({ outbox, ...changed }), agentId: 'agent-1', hosts, backoff: BACKOFF, jitterSeed: 3 },
+    input: {
+      facts: factsWith({ outbox, ...changed }),
+      proven,
+      agentId: 'agent-1',
+      hosts,
+      backoff: BACKOFF,
+      jitterSeed: 3,
+    },
   });
   let facts = factsWith({ outbox, ...changed });
   const send = (event: AckerEvent) => run.send(event);
@@ -79,6 +91,13 @@ describe('draining the outbox (P6)', () => {
     expect(run.ids()).toEqual(['a', 'b']);
     run.judge(() => 200);
     expect(run.state()).toBe('idle');
+  });
+
+  it('sends nothing that was only found on disk before a commit of this start: a power cut may still take it back (P1, P6)', () => {
+    const run = start([owed('a')], { audit: null }, ['https://a'], { proven: false });
+    expect(run.snapshot().value).toBe('idle');
+    run.owe();
+    expect(run.snapshot().value).toBe('sending');
   });
 
   it('gives each ack the verdict at its own place in a worst-status answer', () => {

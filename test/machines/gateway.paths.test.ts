@@ -46,6 +46,7 @@ const cases = [
 const options = {
   input: {
     facts: { ...held, answerDeaths: 1 },
+    proven: true,
     report,
     agentId: 'agent-1',
     hosts: ['https://a', 'https://b'],

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Facts } from '../../src/machines/facts.ts';
+import type { DeliveredAction, Facts } from '../../src/machines/facts.ts';
 import { gatewayMachine } from '../../src/machines/gateway.ts';
 import {
   GATEWAY_TIMINGS,
@@ -10,6 +10,7 @@ import {
 } from '../../src/machines/gateway-decisions.ts';
 import type { FailureKind } from '../../src/machines/link.ts';
 import type { GatewayEvent, LinkStatus } from '../../src/machines/system.ts';
+import { actionNamed } from '../support/agent-world.ts';
 import { startControlled } from '../support/paths.ts';
 import { AT, answered, factsWith, failure, generation, owed, report } from './link-fixtures.ts';
 
@@ -20,6 +21,7 @@ function start(facts: Partial<Facts> = { generations: [web] }, input: Partial<Ga
   const run = startControlled(gatewayMachine, {
     input: {
       facts: factsWith(facts),
+      proven: true,
       report,
       agentId: 'agent-1',
       hosts: ['https://a'],
@@ -53,11 +55,11 @@ function start(facts: Partial<Facts> = { generations: [web] }, input: Partial<Ga
       return ms;
     },
     /** Takes an answer with content through to its delivery, which `news` judges. */
-    deliver: (news: { policy: boolean; actions: boolean }) => {
+    deliver: (news: { policy: boolean; actions: boolean }, actions: readonly DeliveredAction[] = []) => {
       run.port('checkin').resolve(answered({ idle: false, text: '{}', tookMs: 3 }));
       const marked = run.told.at(-1)?.event as unknown as { id: string };
       send({ type: 'store.committed', id: marked.id, facts: run.snapshot().context.facts, at: AT, news: null });
-      run.port('decode').resolve({ kind: 'decoded', token: 't', actions: [], policy: null });
+      run.port('decode').resolve({ kind: 'decoded', token: 't', actions, policy: null });
       send({ type: 'delivery.taken', news });
     },
     link: (): LinkStatus => {
@@ -117,6 +119,17 @@ describe('what a check-in says (P7, P8)', () => {
     const refused = start({ generations: [web], acked });
     refused.verify();
     expect(refused.poll()).toMatchObject(held);
+  });
+
+  it('carries no token before a commit of this start: Fleet would forget what a power cut may still take from the journal (P4)', () => {
+    const run = start({ generations: [web], deliveryToken: 'token-1' }, { proven: false });
+    run.verify();
+    expect(run.poll().token).toBe('');
+    run.deliver(nothingNew);
+    run.send({ type: 'facts.changed', facts: factsWith({ generations: [web], deliveryToken: 'token-1' }), at: AT });
+    run.wait();
+    run.verify();
+    expect(run.poll().token).toBe('token-1');
   });
 
   it('carries the delivery token of committed facts and no other', () => {
@@ -319,6 +332,34 @@ describe('a poll that is ended or cut', () => {
     run.deliver(nothingNew);
     run.wait();
     run.verify(later);
+    expect(run.poll()).toMatchObject(held);
+  });
+
+  it('asks again when the answer brought actions alone, since a server with actions waiting does not look at the policy', () => {
+    const run = settled();
+    cut(run);
+    run.verify(later);
+    expect(run.poll()).toMatchObject(nothing);
+    run.deliver({ policy: false, actions: true }, [actionNamed('a', 'SETTINGS', {})]);
+    run.wait();
+    run.verify(later);
+    expect(run.poll()).toMatchObject(nothing);
+    run.deliver(nothingNew);
+    run.wait();
+    run.verify(later);
+    expect(run.poll()).toMatchObject(held);
+  });
+
+  it('is followed by one that says nothing is held while something is lost, even when what is left is whole (P8)', () => {
+    const run = settled();
+    cut(run);
+    run.send({ type: 'report.changed', report: { ...report, holdsLess: true }, urgent: false });
+    run.verify({ elasticsearch: true });
+    expect(run.poll()).toMatchObject(nothing);
+    run.deliver(nothingNew);
+    run.send({ type: 'report.changed', report, urgent: false });
+    run.wait();
+    run.verify({ elasticsearch: true });
     expect(run.poll()).toMatchObject(held);
   });
 

@@ -25,6 +25,7 @@ export const report: Report = {
   status: 'online',
   message: 'running web:1',
   components: [],
+  holdsLess: false,
   metadata: {
     start: 1,
     previous: 'first',

@@ -148,6 +148,15 @@ describe('a policy', () => {
     expect(news?.policy).toBe(false);
   });
 
+  it('that is older than a lost one that was acked is not acked anew when it is replayed: Fleet must not take it for the newest (P8)', () => {
+    const acked = ['1', '2'].flatMap((name) => [deliver(name), promote(name), settled(`policy:web:${name}`, 'taken')]);
+    const replayed = (...changes: Change[]) => factsAfter(opened, ...acked, ...changes);
+    expect(owed(replayed(opened, confirmed('2')))).toEqual(['policy:web:2']);
+    const orphan = replayed(opened, lost('2'), confirmed('1'));
+    expect(held(orphan)).toEqual(['1']);
+    expect(owed(orphan)).toEqual([]);
+  });
+
   it('that is in flight stays in flight without a new attempt, under the newest action id', () => {
     const again: Change = { ...deliver(null), policy: policy('1', 'policy:web:1:9') } as Change;
     const { facts, news } = advance(factsAfter(deliver('1')), [again], T0, RULES);

@@ -693,7 +693,11 @@ export class Oracle {
     const [good] = life.found.facts?.generations ?? [];
     const isTorn = good !== undefined && life.start !== null && !life.found.readable.has(good.hash);
     const since = context?.facts;
-    const untouched = since !== undefined && since.received?.at === life.found.facts?.received?.at;
+    // Neither has Fleet sent a policy since, nor has one that it had sent before become last good.
+    const untouched =
+      since !== undefined &&
+      since.received?.at === life.found.facts?.received?.at &&
+      since.generations.every(({ hash }) => life.found.facts?.generations.some((one) => one.hash === hash));
     if (isTorn && untouched && since.unenrolled === null && since.safeMode === null && context?.storeProblem === null) {
       this.#hold(
         'P8',

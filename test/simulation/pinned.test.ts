@@ -55,6 +55,41 @@ const PINNED: readonly Pinned[] = [
       { ...good, atMs: 169_309, kind: 'publish', policy: 'web', what: 'poison', breaks: 'refuses', webs: ['a', 'b'] },
     ],
   },
+  {
+    claim:
+      'a process that runs out of file descriptors loses no policy while it mends what it could not read (P8, P11)',
+    seed: 5700,
+    schedule: [
+      { ...good, atMs: 454, kind: 'publish', policy: 'web', breaks: 'hangs', webs: ['a', 'b'], jobs: ['c'] },
+      { atMs: 12_788, kind: 'powerCut', points: 49 },
+      { ...good, atMs: 13_305, kind: 'publish', policy: 'web', breaks: 'crashesLater' },
+      { atMs: 24_187, kind: 'actions', types: ['SETTINGS_BAD', 'POLICY_REASSIGN'] },
+      { atMs: 25_870, kind: 'noFilesLeft', forMs: 147_768 },
+      { atMs: 33_468, kind: 'kill', points: 0 },
+    ],
+  },
+  {
+    claim: 'an orphan goes on saying that it holds nothing when what it fell back on has proven itself (P8)',
+    seed: 7011,
+    schedule: [
+      { ...good, atMs: 1_346, kind: 'publish', policy: 'web', webs: ['a', 'b'], jobs: ['c'] },
+      { ...good, atMs: 355_718, kind: 'publish', policy: 'web', breaks: 'hangs', jobs: ['c'] },
+      { atMs: 363_682, kind: 'partition', forMs: 284_968 },
+      { atMs: 389_051, kind: 'bitRot', where: 24, bit: 22_099, stopped: true },
+    ],
+  },
+  {
+    claim:
+      'an ack that a killed process left in the page cache alone is not sent while the disk takes no writes (P4, P6)',
+    seed: 11_865,
+    schedule: [
+      { ...good, atMs: 1_639, kind: 'publish', policy: 'web', breaks: 'refuses' },
+      { atMs: 16_864, kind: 'rekey' },
+      { atMs: 211_258, kind: 'kill', points: 49 },
+      { atMs: 345_265, kind: 'unenroll' },
+      { atMs: 353_015, kind: 'diskFailing', forMs: 177_577 },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {

@@ -99,15 +99,21 @@ export class ObjectFolder {
     findings: Finding[],
   ): Promise<FileStat | null> {
     if (there === null) return given === undefined ? null : this.#write(hash, given);
-    const read = await this.#read(hash, true).catch((error: unknown): ObjectRead => ({ why: inWords(error) }));
+    let refused = false;
+    const read = await this.#read(hash, true).catch((error: unknown): ObjectRead => {
+      refused = true;
+      return { why: inWords(error) };
+    });
     if ('text' in read) return read.synced && read.current ? read.stat : this.#write(hash, read.text);
     if (given === undefined) return null;
     findings.push({ kind: 'object', message: unreadable(this.#path(hash), read.why).message });
-    await setAside(this.#quarantine, this.#path(hash), read.why, findings);
-    return this.#write(hash, given);
+    // A file that the system would not let us read may be whole: it stays until the new one takes its place in one step.
+    if (refused && there.kind === 'file') return this.#write(hash, given);
+    return this.#write(hash, given, () => setAside(this.#quarantine, this.#path(hash), read.why, findings));
   }
 
-  async #write(hash: string, text: string): Promise<FileStat> {
+  /** `makeRoom` moves what is in the way. It is called when the new bytes are durable, so that a disk that takes none costs nothing (P11). */
+  async #write(hash: string, text: string, makeRoom: () => Promise<unknown> = async () => {}): Promise<FileStat> {
     const path = this.#path(hash);
     const temporary = `${path}.tmp`;
     const frame = { sequence: 0, subject: hash, payload: Buffer.from(text, 'utf8') };
@@ -131,6 +137,7 @@ export class ObjectFolder {
     } finally {
       await file.close();
     }
+    await makeRoom();
     await this.#files.rename(temporary, path);
     this.#distrusted.delete(hash);
     return stat;

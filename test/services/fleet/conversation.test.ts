@@ -129,12 +129,12 @@ async function converse(
       {
         src: 'gateway',
         systemId: 'gateway',
-        input: { facts, report, agentId: identity.agentId, hosts, timings: QUICK, jitterSeed: 1 },
+        input: { facts, proven: true, report, agentId: identity.agentId, hosts, timings: QUICK, jitterSeed: 1 },
       },
       {
         src: 'acker',
         systemId: 'acker',
-        input: { facts, agentId: identity.agentId, hosts, backoff: QUICK.backoff, jitterSeed: 2 },
+        input: { facts, proven: true, agentId: identity.agentId, hosts, backoff: QUICK.backoff, jitterSeed: 2 },
       },
     ],
     on: { 'link.changed': { actions: 'link' } },

@@ -399,6 +399,22 @@ describe('a disk that takes no writes', () => {
     },
   );
 
+  test('a policy that cannot be read for want of file descriptors, nor written anew, stays where it is (P11)', async () => {
+    const { disk } = await diskAt(2);
+    const { store, facts } = await open(disk);
+    const [good] = facts!.generations;
+    await commitSteps(store, 3, 3);
+    disk.faults = [{ what: 'EMFILE', at: disk.operations, forEver: true }];
+    expect(await store.verifyHeld(good!.hash)).not.toBeNull();
+    for (let time = 1; time <= 3; time += 1) {
+      await expect(store.commit({ facts: factsAt(4), policies: policiesAt(4) })).rejects.toThrow('EMFILE');
+    }
+    disk.faults = [];
+    const { store: next, facts: found } = await open(disk);
+    expect(found).toEqual(factsAt(3));
+    for (const { hash } of found!.generations) expect(next.remembered(hash)).not.toBeNull();
+  });
+
   test('a full disk still takes commits that bring nothing new to store', async () => {
     const { disk } = await diskAt(4);
     const { store } = await open(disk);
