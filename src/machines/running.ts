@@ -267,16 +267,23 @@ export const runningState = agentSetup.createStateConfig({
             'The components are brought back to last good; this cannot be refused. Ends when they are, or when a newer policy overtakes it.',
           always: { guard: 'a policy is due', target: '#agent.running.apply' },
           on: {
-            'components.confirmed': {
-              guard: 'the plan is ours',
-              target: '#agent.running.checkin',
-              actions: ['note that the replay is settled', 'ask for the way back to be recorded'],
-            },
-            'components.refused': {
-              guard: 'the plan is ours',
-              target: '#agent.running.checkin',
-              actions: 'note that the replay cannot be carried out',
-            },
+            // Taken before the replay was confirmed, the way back stands in for it: what waited for the replay waits no longer (P12).
+            'components.confirmed': [
+              { guard: 'the replay is pending', target: '#agent.running.checkin', actions: REPLAY_CONFIRMED },
+              {
+                guard: 'the plan is ours',
+                target: '#agent.running.checkin',
+                actions: ['note that the replay is settled', 'ask for the way back to be recorded'],
+              },
+            ],
+            'components.refused': [
+              { guard: 'the replay is pending', target: '#agent.running.checkin', actions: REPLAY_REFUSED },
+              {
+                guard: 'the plan is ours',
+                target: '#agent.running.checkin',
+                actions: 'note that the replay cannot be carried out',
+              },
+            ],
           },
         },
       },

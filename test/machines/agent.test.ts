@@ -364,6 +364,25 @@ describe('a candidate that survives a crash', () => {
     expect(world.facts.candidate?.attempts).toBe(2);
   });
 
+  it('is tried also when a damage that is mended overtakes the replay, and the way back stands in for it (P10, P12)', () => {
+    const ends = [(world: World) => world.confirmed(), (world: World) => world.refused('health', 'a spec is gone')];
+    for (const end of ends) {
+      const world = settled().deliver('web:2').die().start().issued();
+      const text = world.disk.bodies.get('hash-web:1') ?? '';
+      world.disk.bodies.delete('hash-web:1');
+      expect(world.fill().verified().state).toBe('running.orphaned.waiting');
+      world.disk.bodies.set('hash-web:1', text);
+      expect(world.heal().pass(2_000).verified().state).toBe('running.rollback.reverting');
+      expect(world.facts.candidate?.attempts).toBe(1);
+      end(world);
+      expect(world.facts.candidate?.attempts).toBe(2);
+      expect(world.applied).toMatchObject({ mode: 'fresh', policy: { hash: 'hash-web:2' } });
+      world.confirmed().ackedBy();
+      expect(world.state).toBe('running.checkin');
+      expect(hashes(world.facts.generations)).toEqual(['web:2', 'web:1']);
+    }
+  });
+
   it('is superseded by a newer one that comes before the replay is confirmed', () => {
     const world = settled().deliver('web:2').die().start().issued().deliver('web:3').confirmed().ackedBy();
     expect(hashes(world.facts.generations)).toEqual(['web:3', 'web:1']);

@@ -90,6 +90,18 @@ const PINNED: readonly Pinned[] = [
       { atMs: 353_015, kind: 'diskFailing', forMs: 177_577 },
     ],
   },
+  {
+    claim:
+      'a candidate that survived a crash is tried although a damage was mended before the replay was confirmed (P10, P12)',
+    seed: 9531,
+    schedule: [
+      { ...good, atMs: 413, kind: 'publish', policy: 'web', breaks: 'hangs', jobs: ['c'], contradicts: true },
+      { atMs: 1_259, kind: 'stateEmptied', stopped: false },
+      { atMs: 77_887, kind: 'kill', points: 33 },
+      { ...good, atMs: 103_821, kind: 'publish', policy: 'web', what: 'unsupported', breaks: 'refuses', jobs: ['c'] },
+      { atMs: 108_529, kind: 'stateEmptied', stopped: false },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {
