@@ -220,7 +220,6 @@ export class Oracle {
 
   readsFailUntil(ms: number): void {
     this.#readErrorsUntilMs = Math.max(this.#readErrorsUntilMs, ms);
-    this.#tamperedAtMs = Math.max(this.#tamperedAtMs, ms);
   }
 
   programFailed(): void {
@@ -840,13 +839,14 @@ export class Oracle {
     return this.#serverForgot;
   }
 
+  /** Bytes that cannot be read are as good as other bytes, and stay so to the end of that time, whatever else is done to them meanwhile. */
   #tamperedSince(ms: number): boolean {
-    return this.#tamperedAtMs >= ms;
+    return Math.max(this.#tamperedAtMs, this.#readErrorsUntilMs) >= ms;
   }
 
   /** Once tampered with, what was before proves nothing; healing is P12's. */
   #tamperedEver(): boolean {
-    return this.#tamperedAtMs > Number.NEGATIVE_INFINITY;
+    return this.#tamperedSince(0);
   }
 }
 

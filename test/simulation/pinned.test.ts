@@ -102,6 +102,17 @@ const PINNED: readonly Pinned[] = [
       { atMs: 108_529, kind: 'stateEmptied', stopped: false },
     ],
   },
+  {
+    claim:
+      'what a disk does not let a start read is not replayed, also when an older copy was put there meanwhile (P2)',
+    seed: 8_307,
+    schedule: [
+      { ...good, atMs: 1_452, kind: 'publish', policy: 'web', breaks: 'crashesLater', webs: ['a', 'b'] },
+      { atMs: 10_024, kind: 'serverSnapshot' },
+      { atMs: 107_296, kind: 'diskUnreadable', forMs: 61_891 },
+      { atMs: 130_749, kind: 'stateOlder', stopped: true },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {
