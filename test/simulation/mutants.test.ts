@@ -28,7 +28,11 @@ const broken = vi.hoisted(
       real: typeof ReportModule.buildReport,
       context: AgentContext,
     ) => ReturnType<typeof ReportModule.buildReport>;
-    chart?: 'network before replay' | 'way back before verdict' | 'safe mode stops everything';
+    chart?:
+      | 'network before replay'
+      | 'way back before verdict'
+      | 'safe mode stops everything'
+      | 'a loss stops everything';
     refusesGarbage?: boolean;
     saysNothing?: boolean;
     refusesForNews?: boolean;
@@ -93,6 +97,10 @@ vi.mock('../../src/machines/agent.ts', async (original) => {
     change(config);
     return agentSetup.createMachine(config as unknown as Config) as unknown as typeof real.agentMachine;
   };
+  const stopAll =
+    (hurry: boolean) =>
+    ({ system }: { system: ActorSystem<{ actors: Record<string, AnyActorRef> }> }) =>
+      system.get('components')?.send({ type: 'components.stop', keep: false, hurry });
   const charts = {
     'network before replay': chartWith(({ states }) => {
       Object.assign(states.replay as object, { always: { target: 'running' } });
@@ -102,9 +110,11 @@ vi.mock('../../src/machines/agent.ts', async (original) => {
       Object.assign(running.states.rollback.states.judging, { always: 'restoring' });
     }),
     'safe mode stops everything': chartWith(({ states }) => {
-      const stopAll = ({ system }: { system: ActorSystem<{ actors: Record<string, AnyActorRef> }> }) =>
-        system.get('components')?.send({ type: 'components.stop', keep: false, hurry: true });
-      Object.assign(states.safeMode as object, { entry: [stopAll, 'open the dispatcher'] });
+      Object.assign(states.safeMode as object, { entry: [stopAll(true), 'open the dispatcher'] });
+    }),
+    'a loss stops everything': chartWith(({ states }) => {
+      const { orphaned } = (states.running as { states: { orphaned: object } }).states;
+      Object.assign(orphaned, { entry: stopAll(false) });
     }),
   };
   return {
@@ -328,6 +338,13 @@ const MUTANTS: readonly Mutant[] = [
     broken: () => ({
       buildReport: (real, context) => real({ ...context, orphaned: null }),
     }),
+  },
+  {
+    name: 'stops what runs when its record is damaged',
+    breaks: ['P8'],
+    scenario: 'tampering',
+    from: 0,
+    broken: () => ({ chart: 'a loss stops everything' }),
   },
   {
     name: 'calls every start the first after a goodbye',

@@ -5,6 +5,7 @@
 import type { AgentContext } from '../../src/machines/agent-context.ts';
 import { type Facts, JOURNAL_KEPT } from '../../src/machines/facts.ts';
 import { canonicalJson } from '../../src/policy/canonical.ts';
+import type { Rendering } from '../../src/policy/component.ts';
 import type { Exchange } from '../../src/services/fleet/transport.ts';
 import type { Incarnation } from './incarnation.ts';
 import { renderHere, type SimPolicy } from './policies.ts';
@@ -49,6 +50,9 @@ export interface Observed {
 /** The longest that a trial and the way back from it take. */
 const WAY_BACK_MS = 60_000;
 
+/** Refused before anything that runs is touched. */
+const UNTOUCHING: ReadonlySet<SimPolicy['kind']> = new Set(['unparsable', 'unrendered', 'unchecked']);
+
 type Held = Pick<Reading, 'facts' | 'readable'>;
 
 /** What an oracle remembers of a world in which no process runs. */
@@ -68,6 +72,12 @@ export interface Memory {
 /** How a start ended, as far as the world knows. */
 type End = 'killed' | 'goodbye' | 'ended';
 
+/** Why what runs may be touched: the policy that the components were told to run, and the one to go back to while that is on trial. */
+interface Reasons {
+  readonly told: string | null;
+  readonly back: string | null;
+}
+
 interface Life {
   readonly incarnation: Incarnation;
   /** What its disk held when it began, in the page cache. */
@@ -78,6 +88,8 @@ interface Life {
   /** Number of its start record, once that is durable. */
   start: number | null;
   readonly applied: Set<string>;
+  /** What the components were last told to run. */
+  told: { readonly hash: string; readonly onTrial: boolean } | null;
   context: AgentContext | null;
   leaving: boolean;
 }
@@ -111,8 +123,8 @@ export class Oracle {
   #clockJumped = false;
   #serverForgot = false;
   #askedAtMs = Number.NEGATIVE_INFINITY;
-  /** Last good runs and no reason to touch it was given since the state was tampered with. */
-  #mustKeep = false;
+  /** No reason to touch what runs was given since the state was tampered with; those given before are these policies. */
+  #mustKeep: Reasons | null = null;
   readonly #promotedAtMs = new Map<string, number>();
   readonly #ends = new Map<number, End>();
   /** Lives that applied something and died, by what they applied. */
@@ -215,7 +227,11 @@ export class Oracle {
     this.#tamperedAtMs = this.#world.nowMs;
     // What was spent may be gone with it.
     this.#deaths.clear();
-    this.#mustKeep = whileRunning && this.#life?.context?.facts.safeMode === null;
+    const life = this.#life;
+    const mustKeep = whileRunning && life?.context?.facts.safeMode === null;
+    const lastGood = this.#facts?.generations[this.#facts.runs]?.hash ?? null;
+    const back = life?.told?.onTrial ? lastGood : null;
+    this.#mustKeep = mustKeep ? { told: life.told?.hash ?? null, back } : null;
   }
 
   readsFailUntil(ms: number): void {
@@ -224,7 +240,7 @@ export class Oracle {
 
   programFailed(): void {
     this.#programsFailed = true;
-    this.#mustKeep = false;
+    this.#mustKeep = null;
   }
 
   clockJumped(): void {
@@ -237,7 +253,7 @@ export class Oracle {
 
   asked(what: string): void {
     this.#askedAtMs = this.#world.nowMs;
-    this.#mustKeep = false;
+    this.#mustKeep = null;
     if (what !== 'retry.requested' && this.#life) this.#life.leaving = true;
   }
 
@@ -251,10 +267,11 @@ export class Oracle {
       claimed: new Set(),
       start: null,
       applied: new Set(),
+      told: null,
       context: null,
       leaving: false,
     };
-    this.#mustKeep = false;
+    this.#mustKeep = null;
     // What was committed last may have been tampered with since.
     this.#facts = found.facts;
     const untouched = !this.#tamperedSince(incarnation.startedAtMs - 1) && !this.#tamperedEver();
@@ -528,12 +545,13 @@ export class Oracle {
     const life = this.#life;
     if (life?.incarnation !== incarnation) return;
     const { attemptLimit } = this.#world;
+    life.told = { hash, onTrial: mode === 'fresh' };
     if (mode === 'fresh') {
       const candidate = this.#facts?.candidate;
       const key = `fresh ${hash} ${candidate?.receivedAt}`;
       const deaths = this.#deaths.get(key) ?? 0;
       life.applied.add(key);
-      this.#mustKeep = false;
+      this.#mustKeep = null;
       this.#noteTrial(hash);
       if (this.#tamperedSince(incarnation.startedAtMs)) return;
       this.#hold(
@@ -628,10 +646,25 @@ export class Oracle {
     this.#hold('P3', others === 0, () => `${component} is started while another process of it lives`);
   }
 
-  /** P8: the best it has goes on. */
-  stops(component: string): void {
-    if (this.#mustKeep)
-      this.#hold('P8', false, () => `${component} is stopped because the state directory was tampered with`);
+  /**
+   * P8: the best it has goes on. `runs`: the configuration its process has, null without one. The way to a policy, and from one on trial back to
+   * last good, may have been begun before the state was tampered with: it goes on, and stops what one of the two wants otherwise, or not at all.
+   */
+  stops(component: string, runs: string | null): void {
+    if (this.#mustKeep === null) return;
+    const { told, back } = this.#mustKeep;
+    // Once it is last good, nothing leads back from it.
+    const isGood = told === this.#facts?.generations[0]?.hash;
+    const wanted = [told, isGood ? null : back].flatMap((hash) => this.#wantedOf(hash, component));
+    const isKept = wanted.every((one) => one === (runs ?? wanted[0]));
+    this.#hold('P8', !isKept, () => `${component} is stopped because the state directory was tampered with`);
+  }
+
+  /** What a policy wants a component to run, null for nothing; no answer where there is no policy, or one that is refused before it touches any. */
+  #wantedOf(hash: string | null, component: string): (string | null)[] {
+    const policy = hash === null ? undefined : this.known.get(hash);
+    if (policy === undefined || UNTOUCHING.has(policy.kind)) return [];
+    return [componentsIn(policy).find(({ id }) => id === component)?.hash ?? null];
   }
 
   // ---- what is said ----
@@ -771,13 +804,13 @@ export class Oracle {
 
   delivered(policy: SimPolicy): void {
     this.#deliveries.push({ policy, actionId: `policy:${policy.id}:${policy.revision}` });
-    this.#mustKeep = false;
+    this.#mustKeep = null;
   }
 
   dispatched(token: string, actions: readonly SimAction[]): void {
     this.#dispatched.set(token, actions);
     for (const { id } of actions) this.#sentActions.add(id);
-    this.#mustKeep = false;
+    this.#mustKeep = null;
   }
 
   acked(acks: readonly AckSeen[], statuses: readonly number[]): void {
@@ -851,8 +884,12 @@ export class Oracle {
 }
 
 export function componentsOf(policy: SimPolicy): string[] {
+  return componentsIn(policy).map(({ id }) => id);
+}
+
+function componentsIn(policy: SimPolicy): Rendering['components'] {
   try {
-    return renderHere(canonicalJson(policy.body)).components.map(({ id }) => id);
+    return renderHere(canonicalJson(policy.body)).components;
   } catch {
     return [];
   }

@@ -113,6 +113,18 @@ const PINNED: readonly Pinned[] = [
       { atMs: 130_749, kind: 'stateOlder', stopped: true },
     ],
   },
+  {
+    claim: 'a trial goes on when the state is tampered with meanwhile, and stops what its policy does not want (P8)',
+    seed: 8_853,
+    schedule: [
+      { ...good, atMs: 1_277, kind: 'publish', policy: 'web', webs: ['a', 'b'], jobs: ['c'] },
+      { atMs: 62_620, kind: 'serverSnapshot' },
+      { atMs: 457_406, kind: 'kill', points: 39 },
+      { ...good, atMs: 557_403, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'crashesLater' },
+      { atMs: 558_670, kind: 'stateOlder', stopped: false },
+      { atMs: 564_464, kind: 'bitRot', where: 65, bit: 5_769, stopped: false },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {

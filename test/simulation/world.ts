@@ -212,7 +212,7 @@ class SimWorld {
       },
       claimed: (component, _hash, by) => oracle.claims(by, component),
       touched: (component, what) => {
-        if (what === 'terminate') oracle.stops(component);
+        if (what === 'terminate') oracle.stops(component, this.#host.running(component)[0]?.hash ?? null);
         this.#mustNotTouch(component, what);
       },
     });
