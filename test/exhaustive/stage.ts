@@ -114,7 +114,7 @@ export class Stage {
         this.#mustNotTouch(component, 'it is reloaded');
         if (by.alive) oracle.claims(by, component);
       },
-      claimed: (component, _hash, by) => oracle.claims(by, component),
+      claimed: (component, _hash, by) => oracle.begins(by, component),
       touched: (component, what) => {
         if (what === 'terminate') oracle.stops(component, this.host.running(component)[0]?.hash ?? null);
         this.#mustNotTouch(component, what);
@@ -157,13 +157,7 @@ export class Stage {
         return stage.host.bootId;
       },
       durable: () => stage.durable(),
-      readyComponents: () =>
-        new Map(
-          stage.host
-            .running()
-            .filter(({ readySince }) => readySince !== null)
-            .map(({ component, hash }) => [component, hash]),
-        ),
+      readyComponents: () => stage.host.ready(),
       attemptLimit: SETTINGS.crash.limit,
     };
   }

@@ -42,8 +42,8 @@ export interface Observed {
   readonly bootId: string;
   /** What would survive a power cut now. */
   durable(): Promise<Reading>;
-  /** Components whose process lives, is ready, and runs this hash. */
-  readyComponents(): ReadonlyMap<string, string>;
+  /** Components whose process lives and is ready, with what it runs. */
+  readyComponents(): ReadonlyMap<string, Ready>;
   readonly attemptLimit: number;
 }
 
@@ -52,6 +52,11 @@ const WAY_BACK_MS = 60_000;
 
 /** Refused before anything that runs is touched. */
 const UNTOUCHING: ReadonlySet<SimPolicy['kind']> = new Set(['unparsable', 'unrendered', 'unchecked']);
+export interface Ready {
+  readonly hash: string;
+  /** Its record says so too: the agent has seen it ready with this hash. */
+  readonly confirmed: boolean;
+}
 
 type Held = Pick<Reading, 'facts' | 'readable'>;
 
@@ -90,6 +95,9 @@ interface Life {
   readonly applied: Set<string>;
   /** What the components were last told to run. */
   told: { readonly hash: string; readonly onTrial: boolean } | null;
+  /** Components that began since a replay or the way back was issued, and those that had to begin again since. */
+  readonly begun: Set<string>;
+  readonly begunAgain: Set<string>;
   context: AgentContext | null;
   leaving: boolean;
 }
@@ -268,6 +276,8 @@ export class Oracle {
       start: null,
       applied: new Set(),
       told: null,
+      begun: new Set(),
+      begunAgain: new Set(),
       context: null,
       leaving: false,
     };
@@ -546,6 +556,11 @@ export class Oracle {
     if (life?.incarnation !== incarnation) return;
     const { attemptLimit } = this.#world;
     life.told = { hash, onTrial: mode === 'fresh' };
+    if (mode !== 'fresh') {
+      // Its restarts are counted from here on.
+      life.begun.clear();
+      life.begunAgain.clear();
+    }
     if (mode === 'fresh') {
       const candidate = this.#facts?.candidate;
       const key = `fresh ${hash} ${candidate?.receivedAt}`;
@@ -629,8 +644,11 @@ export class Oracle {
     }
     const ready = this.#world.readyComponents();
     const wanted = renderHere(canonicalJson(policy.body)).components;
-    const working = wanted.filter((one) => ready.get(one.id) === one.hash);
-    this.#trials.set(hash, new Map(working.map((one) => [one.id, one.hash])));
+    const working = wanted.filter((one) => ready.get(one.id)?.hash === one.hash);
+    // What fell and is up again is well only once that was seen: until then it is one that was unhealthy before. What is ready for the first
+    // time counts at once, seen or not.
+    const worked = working.filter(({ id }) => !this.#life?.begunAgain.has(id) || ready.get(id)?.confirmed === true);
+    this.#trials.set(hash, new Map(worked.map((one) => [one.id, one.hash])));
     // One that supersedes another, or comes while the way back is under way, is held against what worked before both.
     const { nowMs } = this.#world;
     const before = nowMs - this.#workedBefore.atMs < WAY_BACK_MS ? this.#workedBefore.ids : [];
@@ -639,6 +657,15 @@ export class Oracle {
 
   claims(incarnation: Incarnation, component: string): void {
     if (this.#life?.incarnation === incarnation) this.#life.claimed.add(component);
+  }
+
+  /** A start of it begins, by adopting what runs or by a launch. */
+  begins(incarnation: Incarnation, component: string): void {
+    const life = this.#life;
+    if (life?.incarnation !== incarnation) return;
+    life.claimed.add(component);
+    if (life.begun.has(component)) life.begunAgain.add(component);
+    life.begun.add(component);
   }
 
   /** Never two of one component. */

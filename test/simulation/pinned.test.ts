@@ -125,6 +125,18 @@ const PINNED: readonly Pinned[] = [
       { atMs: 564_464, kind: 'bitRot', where: 65, bit: 5_769, stopped: false },
     ],
   },
+  {
+    claim:
+    claim: 'what falls under last good too and has just been started again does not refuse a rotated key (P3)',
+    seed: 4479,
+    schedule: [
+      { ...good, atMs: 508, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'crashesLater', jobs: ['c'] },
+      { atMs: 10_922, kind: 'stateEmptied', stopped: true },
+      { atMs: 15_382, kind: 'actions', types: ['REQUEST_DIAGNOSTICS', 'INPUT_ACTION', 'UPGRADE'] },
+      { atMs: 185_720, kind: 'rekey' },
+      { atMs: 186_625, kind: 'kill', points: 1 },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {

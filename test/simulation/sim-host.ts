@@ -6,6 +6,7 @@ import type { CheckRefusal, Recorded } from '../../src/machines/components-setup
 import type { WantedComponent } from '../../src/policy/component.ts';
 import type { processPorts } from '../../src/services/process/ports.ts';
 import { type Incarnation, never } from './incarnation.ts';
+import type { Ready } from './oracle.ts';
 import { type Behaviour, behaviourIn } from './policies.ts';
 import type { Random } from './random.ts';
 import type { Timeline } from './timeline.ts';
@@ -88,6 +89,18 @@ export class SimHost {
   running(component?: string): Process[] {
     return [...this.processes.values()].filter(
       (one) => one.alive && (component === undefined || one.component === component),
+    );
+  }
+
+  /** Those that are ready, by component, with what they run. */
+  ready(): Map<string, Ready> {
+    const ready = this.running().filter(({ readySince }) => readySince !== null);
+    return new Map(
+      ready.map(({ pid, component, hash }) => {
+        const record = this.records.get(component);
+        const confirmed = record?.pid === pid && record.changing === null && record.confirmed === hash;
+        return [component, { hash, confirmed }];
+      }),
     );
   }
 

@@ -210,7 +210,7 @@ class SimWorld {
         this.#mustNotTouch(component, 'it is reloaded');
         if (by.alive) oracle.claims(by, component);
       },
-      claimed: (component, _hash, by) => oracle.claims(by, component),
+      claimed: (component, _hash, by) => oracle.begins(by, component),
       touched: (component, what) => {
         if (what === 'terminate') oracle.stops(component, this.#host.running(component)[0]?.hash ?? null);
         this.#mustNotTouch(component, what);
@@ -274,13 +274,7 @@ class SimWorld {
         return world.#host.bootId;
       },
       durable: () => world.#durable(),
-      readyComponents: () =>
-        new Map(
-          world.#host
-            .running()
-            .filter(({ readySince }) => readySince !== null)
-            .map(({ component, hash }) => [component, hash]),
-        ),
+      readyComponents: () => world.#host.ready(),
       attemptLimit: CHOSEN.stop.crash.limit,
     };
   }
