@@ -52,6 +52,9 @@ const WAY_BACK_MS = 60_000;
 
 /** Refused before anything that runs is touched. */
 const UNTOUCHING: ReadonlySet<SimPolicy['kind']> = new Set(['unparsable', 'unrendered', 'unchecked']);
+/** The longest that a component is on its way for the first time: a reload that does not take, its end, and the time it has to be ready. */
+const ON_ITS_WAY_MS = 10_000;
+
 export interface Ready {
   readonly hash: string;
   /** Its record says so too: the agent has seen it ready with this hash. */
@@ -98,6 +101,8 @@ interface Life {
   /** Components that began since a replay or the way back was issued, and those that had to begin again since. */
   readonly begun: Set<string>;
   readonly begunAgain: Set<string>;
+  /** When a replay or the way back was issued last. */
+  broughtAtMs: number;
   context: AgentContext | null;
   leaving: boolean;
 }
@@ -138,7 +143,7 @@ export class Oracle {
   /** Lives that applied something and died, by what they applied. */
   readonly #deaths = new Map<string, number>();
   readonly #trials = new Map<string, ReadonlyMap<string, string>>();
-  /** What worked before the candidates since the last one that was made good, and when the newest of them was tried. */
+  /** What worked, or may have, before the candidates since the last one that was made good, and when the newest of them was tried. */
   #workedBefore: { readonly ids: ReadonlySet<string>; readonly atMs: number } = { ids: new Set(), atMs: 0 };
   /** Every policy there ever was, by hash. */
   readonly known = new Map<string, SimPolicy>();
@@ -278,6 +283,7 @@ export class Oracle {
       told: null,
       begun: new Set(),
       begunAgain: new Set(),
+      broughtAtMs: Number.NEGATIVE_INFINITY,
       context: null,
       leaving: false,
     };
@@ -522,11 +528,12 @@ export class Oracle {
   /** P3: health refuses a policy for what worked before it only. */
   #judgeRejection(before: Facts, { rejected: [newest] }: Facts): void {
     if (newest === undefined || newest.kind !== 'health' || newest.hash !== before.candidate?.hash) return;
+    // One that is tried again stands here as rejected already; only another rejection counts.
+    const times = before.rejected.find(({ hash }) => hash === newest.hash)?.times ?? 0;
+    if (newest.times === times) return;
     const worked = this.#trials.get(newest.hash);
     const policy = this.known.get(newest.hash);
     if (worked === undefined || policy === undefined || this.#programsFailed) return;
-    // What a replay has just started counts as working until it stumbles: a policy must not gain by coming early.
-    if (this.#life === null || this.#world.nowMs - this.#life.incarnation.startedAtMs < WAY_BACK_MS) return;
     const broken = [...this.#workedBefore.ids].some(
       (id) => !['ok', 'stubborn'].includes(policy.behaviours[id] ?? 'ok'),
     );
@@ -560,6 +567,7 @@ export class Oracle {
       // Its restarts are counted from here on.
       life.begun.clear();
       life.begunAgain.clear();
+      life.broughtAtMs = this.#world.nowMs;
     }
     if (mode === 'fresh') {
       const candidate = this.#facts?.candidate;
@@ -649,10 +657,14 @@ export class Oracle {
     // time counts at once, seen or not.
     const worked = working.filter(({ id }) => !this.#life?.begunAgain.has(id) || ready.get(id)?.confirmed === true);
     this.#trials.set(hash, new Map(worked.map((one) => [one.id, one.hash])));
+    // What a replay or the way back has just started may be refused for until it stumbles: a policy must not gain by coming early. The time
+    // counts from the step, and up to the trial: an agent that begins anew is the same process, and a verdict may come much later.
+    const isOnItsWay = this.#world.nowMs - (this.#life?.broughtAtMs ?? Number.NEGATIVE_INFINITY) < ON_ITS_WAY_MS;
+    const onTheirWay = isOnItsWay ? wanted.filter(({ id }) => !this.#life?.begunAgain.has(id)) : [];
     // One that supersedes another, or comes while the way back is under way, is held against what worked before both.
     const { nowMs } = this.#world;
     const before = nowMs - this.#workedBefore.atMs < WAY_BACK_MS ? this.#workedBefore.ids : [];
-    this.#workedBefore = { ids: new Set([...before, ...working.map(({ id }) => id)]), atMs: nowMs };
+    this.#workedBefore = { ids: new Set([...before, ...[...working, ...onTheirWay].map(({ id }) => id)]), atMs: nowMs };
   }
 
   claims(incarnation: Incarnation, component: string): void {

@@ -137,6 +137,27 @@ const PINNED: readonly Pinned[] = [
       { atMs: 186_625, kind: 'kill', points: 1 },
     ],
   },
+  {
+    claim:
+      'what an agent that began anew in its process has just started is held against the policy that breaks it (P3)',
+    seed: 10_493,
+    schedule: [
+      { ...good, atMs: 742, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'hangs' },
+      { atMs: 29_276, kind: 'asked', event: 'shutdown.requested' },
+      { ...good, atMs: 153_854, kind: 'publish', policy: 'web', what: 'breaking' },
+      { atMs: 217_123, kind: 'asked', event: 'restart.requested' },
+    ],
+  },
+  {
+    claim: 'a rejected policy that is on trial again when the agent dies is not rejected by the next start (P3)',
+    seed: 20_875,
+    schedule: [
+      { ...good, atMs: 898, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'hangs' },
+      { atMs: 304_033, kind: 'rekey' },
+      { atMs: 306_747, kind: 'kill', points: 0 },
+      { atMs: 319_322, kind: 'kill', points: 24 },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {
