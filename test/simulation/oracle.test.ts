@@ -38,7 +38,7 @@ function watching(): Oracle {
     wallMs: 1_000,
     bootId: 'boot',
     durable: () => Promise.reject(new Error('not looked at here')),
-    readyComponents: () => runsOf(GOOD),
+    readyComponents: () => new Map([...runsOf(GOOD)].map(([id, hash]) => [id, { hash, confirmed: true }])),
     attemptLimit: 3,
   });
   for (const policy of [GOOD, CHANGED, REKEYED, UNCHECKED]) oracle.knows(policy);

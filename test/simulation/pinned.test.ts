@@ -126,7 +126,6 @@ const PINNED: readonly Pinned[] = [
     ],
   },
   {
-    claim:
     claim: 'what falls under last good too and has just been started again does not refuse a rotated key (P3)',
     seed: 4479,
     schedule: [
