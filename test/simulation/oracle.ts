@@ -654,8 +654,9 @@ export class Oracle {
     const wanted = renderHere(canonicalJson(policy.body)).components;
     const working = wanted.filter((one) => ready.get(one.id)?.hash === one.hash);
     // What fell and is up again is well only once that was seen: until then it is one that was unhealthy before. What is ready for the first
-    // time counts at once, seen or not.
-    const worked = working.filter(({ id }) => !this.#life?.begunAgain.has(id) || ready.get(id)?.confirmed === true);
+    // time counts at once, seen or not. What a start before this one left, and safe mode leaves alone, is known by its record only.
+    const isFirst = (id: string) => this.#life?.begun.has(id) === true && !this.#life.begunAgain.has(id);
+    const worked = working.filter(({ id }) => isFirst(id) || ready.get(id)?.confirmed === true);
     this.#trials.set(hash, new Map(worked.map((one) => [one.id, one.hash])));
     // What a replay or the way back has just started may be refused for until it stumbles: a policy must not gain by coming early. The time
     // counts from the step, and up to the trial: an agent that begins anew is the same process, and a verdict may come much later.

@@ -157,6 +157,27 @@ const PINNED: readonly Pinned[] = [
       { atMs: 319_322, kind: 'kill', points: 24 },
     ],
   },
+  {
+    claim: 'what was started and never seen to be well before safe mode refuses no policy that comes in it (P3, P10)',
+    seed: 16_427,
+    schedule: [
+      { ...good, atMs: 1_099, kind: 'publish', policy: 'web', breaks: 'crashesLater' },
+      { atMs: 85_913, kind: 'powerCut', points: 39 },
+      { atMs: 89_778, kind: 'actions', types: ['SETTINGS_BAD', 'INPUT_ACTION', 'INPUT_ACTION', 'SETTINGS_BAD'] },
+      { atMs: 92_398, kind: 'crashLoop', times: 4 },
+      {
+        ...good,
+        atMs: 95_048,
+        kind: 'publish',
+        policy: 'web',
+        what: 'breaking',
+        breaks: 'crashesLater',
+        webs: ['a', 'b'],
+        jobs: ['c'],
+      },
+      { atMs: 96_899, kind: 'actions', types: ['REQUEST_DIAGNOSTICS'] },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {
