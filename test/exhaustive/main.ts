@@ -4,8 +4,8 @@
  * that replays it with the trace: `--scenario NAME --replay [--at BRANCH [--then BRANCH]]`.
  */
 import { availableParallelism } from 'node:os';
-import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { argumentsOf, refuse, wholeNumber } from '../simulation/arguments.ts';
 import { type Explored, type Options, replay } from './explore.ts';
 import { SUBSETS_UP_TO } from './losses.ts';
 import { brokenInWords, tableOf } from './report.ts';
@@ -15,20 +15,36 @@ const PROGRESS_EVERY_MS = 10_000;
 /** Broken promises that are printed of each scenario. */
 const SHOWN = 5;
 
-const { values } = parseArgs({
-  options: {
-    deliveries: { type: 'string', default: '3' },
-    depth: { type: 'string', default: '2' },
-    workers: { type: 'string', default: String(availableParallelism()) },
-    scenario: { type: 'string', multiple: true },
-    replay: { type: 'boolean', default: false },
-    at: { type: 'string' },
-    // biome-ignore lint/suspicious/noThenProperty: the name of an option.
-    then: { type: 'string' },
-  },
-});
+const USAGE = `npm run exhaustive -- [--deliveries N] [--depth 1|2] [--workers N] [--scenario NAME]...
+  explores every crash of the scenarios of up to N deliveries (3), with one further crash during the recovery (depth 2)
+npm run exhaustive -- --scenario NAME --replay [--at BRANCH [--then BRANCH]]
+  replays one world and prints its trace
+scenarios: deliveries with a comma between them, or > where the next one does not wait: ${scenarios(1)
+  .map(({ name }) => name)
+  .join(', ')}`;
 
-const asked = values.scenario?.map(scenarioNamed) ?? scenarios(Number(values.deliveries));
+const values = argumentsOf(USAGE, {
+  deliveries: { type: 'string', default: '3' },
+  depth: { type: 'string', default: '2' },
+  workers: { type: 'string', default: String(availableParallelism()) },
+  scenario: { type: 'string', multiple: true },
+  replay: { type: 'boolean', default: false },
+  at: { type: 'string' },
+  // biome-ignore lint/suspicious/noThenProperty: the name of an option.
+  then: { type: 'string' },
+});
+const numberOf = (name: string, text: string, least: number) => wholeNumber(name, text, least, USAGE);
+if (!['1', '2'].includes(values.depth)) refuse(`--depth takes 1 or 2, and was given ${values.depth}`, USAGE);
+
+const asked = values.scenario?.map(known) ?? scenarios(numberOf('deliveries', values.deliveries, 0));
+
+function known(name: string): Scenario {
+  try {
+    return scenarioNamed(name);
+  } catch (error) {
+    return refuse((error as Error).message, USAGE);
+  }
+}
 
 async function replayed(scenario: Scenario): Promise<boolean> {
   const path = [values.at, values.then].filter((name) => name !== undefined);
@@ -48,7 +64,7 @@ async function exploreAll(): Promise<readonly Explored[]> {
     console.log(`${done.size} of ${asked.length} scenarios, ${worlds} distinct worlds, ${broken} broken promises`);
   }, PROGRESS_EVERY_MS);
   await Promise.all(
-    Array.from({ length: Math.min(Number(values.workers), asked.length) }, async () => {
+    Array.from({ length: Math.min(numberOf('workers', values.workers, 1), asked.length) }, async () => {
       const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: options });
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
         worker.postMessage(next.name);

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { parseArgs } from 'node:util';
+import { argumentsOf, refuse, wholeNumber } from './arguments.ts';
 import { emptyTally, type Failure, merge, scenarioOf, shrink, type Tally, tableOf } from './campaign.ts';
 import { type Happening, SCENARIOS, type Scenario, scheduleOf } from './schedule.ts';
 import { runWorld } from './world.ts';
@@ -15,27 +15,32 @@ const PROGRESS_EVERY_MS = 10_000;
 /** Failing worlds that are shrunk and shown. */
 const SHOWN = 3;
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string', default: '1000' },
-    from: { type: 'string', default: '0' },
-    scenario: { type: 'string' },
-    seconds: { type: 'string' },
-    seed: { type: 'string' },
-    only: { type: 'string' },
-    workers: { type: 'string', default: String(availableParallelism()) },
-  },
+const USAGE = `npm run simulate -- [--seeds N] [--from S] [--scenario NAME] [--seconds T] [--workers N]
+  runs the worlds of N seeds (1000) from S (0) on, for at most T seconds
+npm run simulate -- --seed S [--scenario NAME] [--only 0,3]
+  replays one world, with those of its happenings only, and prints its trace
+scenarios: ${SCENARIOS.join(', ')}`;
+
+const values = argumentsOf(USAGE, {
+  seeds: { type: 'string', default: '1000' },
+  from: { type: 'string', default: '0' },
+  scenario: { type: 'string' },
+  seconds: { type: 'string' },
+  seed: { type: 'string' },
+  only: { type: 'string' },
+  workers: { type: 'string', default: String(availableParallelism()) },
 });
+const numberOf = (name: string, text: string, least: number) => wholeNumber(name, text, least, USAGE);
 
 function scenarioAsked(): Scenario | null {
   if (values.scenario === undefined) return null;
   const scenario = SCENARIOS.find((one) => one === values.scenario);
-  if (scenario === undefined) throw new Error(`no scenario ${values.scenario}; there are: ${SCENARIOS.join(', ')}`);
-  return scenario;
+  return scenario ?? refuse(`there is no scenario ${values.scenario}`, USAGE);
 }
 
 async function replay(seed: number, scenario: Scenario, only: readonly number[] | null): Promise<boolean> {
   const whole = scheduleOf(seed, scenario);
+  if (only?.some((at) => at >= whole.length)) refuse(`the schedule has the happenings 0 to ${whole.length - 1}`, USAGE);
   const schedule = only === null ? whole : only.map((at) => whole[at] as Happening);
   const { trace, violations } = await runWorld({ seed, schedule, traced: true });
   console.log(trace.join('\n'));
@@ -45,10 +50,12 @@ async function replay(seed: number, scenario: Scenario, only: readonly number[] 
 
 async function runMany(): Promise<{ readonly tally: Tally; readonly tookMs: number }> {
   const scenario = scenarioAsked();
-  const from = Number(values.from);
-  const to = from + Number(values.seeds);
+  const from = numberOf('from', values.from, 0);
+  const to = from + numberOf('seeds', values.seeds, 1);
   const until =
-    values.seconds === undefined ? Number.POSITIVE_INFINITY : performance.now() + Number(values.seconds) * 1000;
+    values.seconds === undefined
+      ? Number.POSITIVE_INFINITY
+      : performance.now() + numberOf('seconds', values.seconds, 1) * 1000;
   const began = performance.now();
   const tally = emptyTally();
   let next = from;
@@ -57,7 +64,7 @@ async function runMany(): Promise<{ readonly tally: Tally; readonly tookMs: numb
     console.log(`${tally.worlds} of ${to - from} worlds, ${tally.failures.length} broken, ${rate.toFixed(1)} a second`);
   }, PROGRESS_EVERY_MS);
   await Promise.all(
-    Array.from({ length: Number(values.workers) }, async () => {
+    Array.from({ length: numberOf('workers', values.workers, 1) }, async () => {
       // A process each: threads of one share its garbage collector's helpers, and two of them are half as fast again as one.
       const worker = fork(new URL('./worker.js', import.meta.url), scenario === null ? [] : [scenario], {
         // A world is garbage as soon as it has ended.
@@ -99,8 +106,12 @@ async function show(failure: Failure): Promise<void> {
 }
 
 if (values.seed !== undefined) {
-  const seed = Number(values.seed);
-  const only = values.only === undefined ? null : values.only.split(',').filter(Boolean).map(Number);
+  const seed = numberOf('seed', values.seed, 0);
+  const only =
+    values.only
+      ?.split(',')
+      .filter(Boolean)
+      .map((text) => numberOf('only', text, 0)) ?? null;
   process.exitCode = (await replay(seed, scenarioOf(seed, scenarioAsked()), only)) ? 0 : 1;
 } else {
   console.warn = () => {};
