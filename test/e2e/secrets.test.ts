@@ -1,10 +1,10 @@
 /** Marked secrets in every place a policy can hold one, and nothing that people or disks are shown holds them, in failures too. */
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { homePaths } from '../../src/services/home.ts';
 import { actionsAnswer, isCheckin } from './support/fleet.ts';
-import { settledOn, world } from './support/world.ts';
+import { settledOn, type World, world } from './support/world.ts';
 
 let planted = 0;
 /** A secret that is easily found, with characters that JSON and YAML escape. */
@@ -99,6 +99,31 @@ async function filesBelow(directory: string, skipped: readonly string[]): Promis
   return found.flat();
 }
 
+/** Everything that was shown, with where. */
+type Shown = [where: string, text: string][];
+
+/** Asks the agent for all that people are shown, and reads the host's process list. */
+async function look({ agent }: World, when: string, said: Shown): Promise<void> {
+  const commands = [['status'], ['status', '--json'], ['inspect', '--json'], ['logs', '-n', '1000']];
+  const answers = await Promise.all(commands.map((command) => agent.run(...command)));
+  for (const [index, { out, err }] of answers.entries())
+    said.push([`${commands[index]?.join(' ')}, ${when}`, out + err]);
+  said.push([`process list, ${when}`, await commandLines()]);
+}
+
+/** What the daemon printed and what lies on its disk, but for what programs are given. */
+async function lookAtFiles({ agent, home }: World, said: Shown): Promise<void> {
+  const paths = homePaths(home);
+  said.push(['standard output of the daemon', agent.lines.join('\n')]);
+  for (const path of await filesBelow(home, [paths.components, paths.identity, paths.specs, paths.settings])) {
+    said.push([path.slice(home.length + 1), (await readFile(path)).toString('latin1')]);
+  }
+}
+
+function leaksIn(said: Shown): readonly string[] {
+  return said.flatMap(([what, text]) => [...new Set(text.match(LEAK) ?? [])].map((leak) => `${what}: ${leak}`));
+}
+
 test('no secret of a policy shows in logs, status, inspect, policy.yml, render, errors, process lists, Fleet or the encrypted state', {
   timeout: 180_000,
 }, async () => {
@@ -107,21 +132,14 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
     settings: { encryption: { key: 'generated' }, agent: { logging: { level: 'trace' } } },
   });
   const { agent, fleet, home } = made;
-  const said: [string, string][] = [];
-  const look = async (when: string) => {
-    const commands = [['status'], ['status', '--json'], ['inspect', '--json'], ['logs', '-n', '1000']];
-    const answers = await Promise.all(commands.map((command) => agent.run(...command)));
-    for (const [index, { out, err }] of answers.entries())
-      said.push([`${commands[index]?.join(' ')}, ${when}`, out + err]);
-  };
+  const said: Shown = [];
   const paths = homePaths(home);
 
   const good = policyWith('good');
   await fleet.policy(good.inputs, good);
   agent.start();
   await agent.status(settledOn(2), 'settled');
-  await look('running');
-  said.push(['process list', await commandLines()]);
+  await look(made, 'running', said);
 
   // Refused by a check that quotes everything, by a start that quotes everything, by rendering, by parsing, by being no JSON.
   for (const [revision, word, more] of [
@@ -139,7 +157,7 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
       ({ policy, path }) => policy.rejected[0]?.revision === revision && path.policy === 'checkin',
       `rejected ${revision}`,
     );
-    await look(`rejected ${revision}`);
+    await look(made, `rejected ${revision}`, said);
   }
   const action = {
     id: 'policy:web:7',
@@ -151,7 +169,7 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
   fleet.answer(isCheckin, () => actionsAnswer(action));
   await fleet.server.send(fleet.agent().id, 'SETTINGS', { data: '{"log_level":"trace"}' });
   await agent.status(({ policy }) => policy.rejected[0]?.revision === 7, 'rejected 7');
-  await look('rejected what is no JSON');
+  await look(made, 'rejected what is no JSON', said);
   said.push(['what Fleet knows', JSON.stringify(fleet.server.agents())]);
 
   // Render, with and without checks, of good and bad policies and of a file that is no YAML.
@@ -169,19 +187,16 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
 
   // An object that cannot be read, and a key that is gone.
   await agent.stop();
-  await look('stopped');
+  await look(made, 'stopped', said);
   const [object = ''] = await readdir(paths.objects);
   await writeFile(join(paths.objects, object), 'rubbish');
-  await look('with an unreadable object');
+  await look(made, 'with an unreadable object', said);
   const key = await readFile(paths.key);
   await writeFile(paths.key, `${'ab'.repeat(32)}\n`);
-  await look('with another key');
+  await look(made, 'with another key', said);
   await writeFile(paths.key, key);
 
-  said.push(['standard output of the daemon', agent.lines.join('\n')]);
-  for (const path of await filesBelow(home, [paths.components, paths.identity, paths.specs, paths.settings])) {
-    said.push([path.slice(home.length + 1), (await readFile(path)).toString('latin1')]);
-  }
+  await lookAtFiles(made, said);
   // The test sees what it looks at: the policy is there, and its secrets are where programs read them.
   expect(said.find(([what]) => what === 'policy.yml')?.[1]).toContain('REDACTED');
   expect(said.filter(([what]) => what.startsWith('state/objects')).length).toBeGreaterThan(0);
@@ -189,8 +204,48 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
     (await Promise.all((await filesBelow(paths.components, [])).map((path) => readFile(path, 'utf8')))).join(),
   ).toMatch(LEAK);
 
-  const leaks = said.flatMap(([what, text]) => [...new Set(text.match(LEAK) ?? [])].map((leak) => `${what}: ${leak}`));
-  expect(leaks).toEqual([]);
+  expect(leaksIn(said)).toEqual([]);
+});
+
+test('nor where the agent is killed on the way back, in safe mode, or when it has lost what it held', {
+  timeout: 180_000,
+}, async () => {
+  const settings = { encryption: { key: 'generated' }, crash: { limit: 1 }, agent: { logging: { level: 'trace' } } };
+  const made = await world({ specs: { careless: CARELESS }, settings });
+  const { agent, fleet, home } = made;
+  const said: Shown = [];
+  const good = policyWith('good');
+  await fleet.policy(good.inputs, good);
+  await agent.start().status(settledOn(2), 'settled');
+
+  const bad = policyWith('crash');
+  await fleet.policy(bad.inputs, bad);
+  await agent.status(({ path, policy }) => path.policy === 'rollback' || policy.rejected.length > 0, 'on the way back');
+  await look(made, 'on the way back', said);
+  await agent.kill9();
+  await agent.start().status(({ state }) => state === 'running', 'running after the way back was cut');
+  await look(made, 'after the way back was cut', said);
+
+  // From the next start on nothing is confirmed any more.
+  await made.settings({ ...settings, policy: { apply: { stable_for: '1h', timeout: '2h' } } });
+  const restarted = async () => {
+    await agent.kill9();
+    return agent.start().status(({ state }) => state === 'running' || state === 'safeMode', 'has begun');
+  };
+  let { state } = await restarted();
+  for (let start = 2; state !== 'safeMode' && start <= 5; start += 1) ({ state } = await restarted());
+  expect(state).toBe('safeMode');
+  await look(made, 'in safe mode', said);
+
+  await fleet.kill();
+  await agent.kill9();
+  await lookAtFiles(made, said);
+  const { state: directory } = homePaths(home);
+  for (const name of await readdir(directory)) await rm(join(directory, name), { recursive: true });
+  await agent.start().status(({ policy }) => policy.orphaned !== null, 'has lost what it held');
+  await look(made, 'as an orphan', said);
+  await lookAtFiles(made, said);
+  expect(leaksIn(said)).toEqual([]);
 });
 
 /** Every command line on this host that can be read. */
