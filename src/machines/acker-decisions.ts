@@ -27,6 +27,8 @@ export interface AckerInput {
   readonly facts: Facts;
   /** A commit of this start has shown that these facts are durable. */
   readonly proven: boolean;
+  /** Policies (by hash) that are lost, though these facts may not say so yet: they are not acked (P1). */
+  readonly withheld: readonly string[];
   readonly agentId: string;
   /** URLs of the Fleet Servers, at least one. */
   readonly hosts: readonly string[];
@@ -65,6 +67,8 @@ export interface AckerContext {
   readonly facts: Facts;
   /** Until then nothing is owed durably, and nothing is sent (P1, P6). */
   readonly proven: boolean;
+  /** Policies whose acks wait for the commit that drops them. */
+  readonly withheld: readonly string[];
   readonly agentId: string;
   readonly backoff: Growing;
   readonly jitterSeed: number;
@@ -90,10 +94,19 @@ export interface AckerContext {
 export type Args = { readonly context: AckerContext; readonly event: AckerEvent };
 export type Patch = Partial<AckerContext>;
 
-export function initialContext({ facts, proven, agentId, hosts, backoff, jitterSeed }: AckerInput): AckerContext {
+export function initialContext({
+  facts,
+  proven,
+  withheld,
+  agentId,
+  hosts,
+  backoff,
+  jitterSeed,
+}: AckerInput): AckerContext {
   return {
     facts,
     proven,
+    withheld,
     agentId,
     backoff,
     jitterSeed,
@@ -128,9 +141,20 @@ export function otherHostLeft({ context }: { context: AckerContext }, outcome: A
   return nextHost(context.hosts, context.now, [...context.tried, context.host]) !== null;
 }
 
+export function rememberFacts({ context, event }: Args): Patch {
+  if (!('facts' in event)) return {};
+  const { facts, at } = event;
+  const withheld = context.withheld.filter((hash) => facts.outbox.some(({ policy }) => policy?.hash === hash));
+  return { facts, proven: true, withheld, now: at };
+}
+
 /** Also while nothing has shown yet that what the disk was found to hold would survive a power cut. */
-export function nothingOwed(context: AckerContext): boolean {
-  return !context.proven || (context.facts.outbox.length === 0 && !auditDue(context));
+export function nothingDurablyOwed(context: AckerContext): boolean {
+  return !context.proven || (sendable(context).length === 0 && !auditDue(context));
+}
+
+function sendable({ facts, withheld }: AckerContext): readonly OwedAck[] {
+  return facts.outbox.filter(({ policy }) => policy === null || !withheld.includes(policy.hash));
 }
 
 /** Fleet is told last, when no ack is owed any more, and a bounded number of times: it is a courtesy, not a promise. */
@@ -158,9 +182,10 @@ export function settlementId(context: AckerContext): string {
 }
 
 /** What is sent next: owed and not deferred, bounded in number and bytes; the ack of UNENROLL alone, when nothing else is owed. */
-export function nextBatch({ facts, proven, deferred, batchLimit }: AckerContext): readonly OwedAck[] {
+export function nextBatch(context: AckerContext): readonly OwedAck[] {
+  const { facts, proven, deferred, batchLimit } = context;
   if (!proven) return [];
-  const waiting = facts.outbox.filter(({ actionId }) => !deferred.includes(actionId));
+  const waiting = sendable(context).filter(({ actionId }) => !deferred.includes(actionId));
   const others = waiting.filter(({ actionType }) => actionType !== 'UNENROLL');
   if (others.length === 0) {
     const unenrollIsLast = facts.outbox.every(({ actionType }) => actionType === 'UNENROLL');

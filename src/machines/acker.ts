@@ -5,10 +5,8 @@ import type {
   AckerInput,
   AckOutcome,
   AckRequest,
-  Args,
   AuditOutcome,
   AuditRequest,
-  Patch,
 } from './acker-decisions.ts';
 import * as decide from './acker-decisions.ts';
 import { type AckerEvent, tell, unwired } from './system.ts';
@@ -27,7 +25,7 @@ export const ackerMachine = setup({
     'the chosen delay': ({ context }) => context.delayMs,
   },
   guards: {
-    'nothing is durably owed': ({ context }) => decide.nothingOwed(context),
+    'nothing is durably owed': ({ context }) => decide.nothingDurablyOwed(context),
     'Fleet is to be told of the end': ({ context }) => decide.auditDue(context),
     'there is no more to say': decide.auditEnds,
     'something can be sent': ({ context }) => decide.nextBatch(context).length > 0,
@@ -43,9 +41,7 @@ export const ackerMachine = setup({
     'these verdicts are durable': ({ context, event }) => 'id' in event && event.id === decide.settlementId(context),
   },
   actions: {
-    rememberFacts: assign(
-      ({ event }: Args): Patch => ('facts' in event ? { facts: event.facts, proven: true, now: event.at } : {}),
-    ),
+    rememberFacts: assign(decide.rememberFacts),
     chooseBatch: assign(decide.chooseBatch),
     halveBatches: assign(decide.halveBatches),
     judge: assign(decide.judge),

@@ -44,6 +44,8 @@ export interface AgentContext {
   readonly factsAt: number;
   /** Committed by this start. What was only found may be the last words of a killed process, which a power cut still takes back. */
   readonly factsProven: boolean;
+  /** Hashes of generations that could not be read at this start. */
+  readonly lost: readonly string[];
   /** What opening the store found damaged, foreign or strange. */
   readonly findings: readonly string[];
   readonly storeProblem: Problem | null;
@@ -222,7 +224,15 @@ export function gatewayInput(context: AgentContext): GatewayInput {
 
 export function ackerInput(context: AgentContext): AckerInput {
   const { agentId, hosts, ackBackoff: backoff, jitterSeed } = context.settings;
-  return { facts: context.facts, proven: context.factsProven, agentId, hosts, backoff, jitterSeed };
+  return {
+    facts: context.facts,
+    proven: context.factsProven,
+    withheld: context.lost,
+    agentId,
+    hosts,
+    backoff,
+    jitterSeed,
+  };
 }
 
 export function initialContext(settings: AgentInput): AgentContext {
@@ -231,6 +241,7 @@ export function initialContext(settings: AgentInput): AgentContext {
     facts: emptyFacts(settings.agentId),
     factsAt: 0,
     factsProven: false,
+    lost: [],
     findings: [],
     storeProblem: null,
     components: [],

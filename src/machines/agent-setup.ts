@@ -131,6 +131,7 @@ export const agentSetup = setup({
     'note the link': assign({ link: ({ event }) => (event as AgentEvent & { type: 'link.changed' }).link }),
     'note what can be read': assign(({ context }, params: { ladder: Ladder }) => ({
       orphaned: orphanedBy(context, params.ladder),
+      lost: params.ladder.lost.map(({ hash }) => hash),
       running: params.ladder.body === null ? null : policyRef(params.ladder.body),
     })),
     'note what is replayed': assign((_, params: { ladder: Ladder }) => ({

@@ -225,7 +225,9 @@ export type Change =
   | { readonly type: 'audit.tried' }
   | { readonly type: 'audit.settled' }
   /** Fleet was asked for everything and has answered. */
-  | { readonly type: 'everything.asked' };
+  | { readonly type: 'everything.asked' }
+  /** What it answered with was actions alone, so that the question is still open. */
+  | { readonly type: 'everything.unanswered' };
 
 /** The facts of an agent that has received nothing yet. */
 export function emptyFacts(agentId: string): Facts {

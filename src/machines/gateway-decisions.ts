@@ -29,7 +29,7 @@ export interface GatewayTimings {
   readonly urgentEveryMs: number;
   /** A poll that is open for this much longer than that stands on a connection, so that the link is shown as up before Fleet answers. */
   readonly openMs: number;
-  /** "Send me everything" for an answer that may have been lost is said at most this often. */
+  /** "Send me everything" for an answer that may have been lost is said at most this often, not counting those that only actions answered. */
   readonly cutEveryMs: number;
   /** Answers of 401 in a row that are taken for a passing fault. The reference agent believes the seventh. */
   readonly unauthorisedTolerated: number;
@@ -334,12 +334,15 @@ export function rememberCut({ context }: Args, outcome: PollOutcome | null): Pat
   };
 }
 
-/** A server that has actions waiting answers with those alone: whoever asked for everything has not been told of the policy yet, and asks again. */
-export function rememberDelivery({ context }: Args, decoded: Decoded): Patch {
+export function rememberDelivery(_: Args, decoded: Decoded): Patch {
   if (decoded.kind !== 'decoded') return {};
-  const { token, actions, policy } = decoded;
-  const unanswered = isAnswerToEverything(context) && policy === null && actions.length > 0;
-  return { delivery: { token, actions, policy }, ...(unanswered ? { cutOwed: true, cutAskedAt: null } : {}) };
+  return { delivery: { token: decoded.token, actions: decoded.actions, policy: decoded.policy } };
+}
+
+/** A server that has actions waiting answers with those alone: whoever asked for everything has not been told of the policy yet, and asks again. */
+export function leavesTheQuestionOpen({ context }: { context: GatewayContext }, decoded: Decoded): boolean {
+  if (decoded.kind !== 'decoded' || !isAnswerToEverything(context)) return false;
+  return decoded.policy === null && decoded.actions.length > 0;
 }
 
 export function saysNothing(_: unknown, decoded: Decoded): boolean {

@@ -48,6 +48,7 @@ export const gatewayMachine = setup({
     'another host has not been tried': decide.otherHostLeft,
     'Fleet does not know this agent': decide.isUnknown,
     'it is our answer': ({ context, event }) => 'id' in event && event.id === decide.answerId(context),
+    'only actions answer the question for everything': decide.leavesTheQuestionOpen,
     'it cannot be read': (_, decoded: Decoded) => decoded.kind === 'garbage',
     'it says nothing': decide.saysNothing,
     'the poll had run its course': ({ context }) => (context.answer?.tookMs ?? 0) >= context.timings.idleMs,
@@ -58,6 +59,7 @@ export const gatewayMachine = setup({
     rememberReport: assign(decide.rememberReport),
     oweUrgent: assign({ urgentOwed: true }),
     oweEverything: assign({ cutOwed: true }),
+    forgetTheQuestion: assign({ cutAskedAt: null }),
     rememberVerified: assign(decide.rememberVerified),
     decideWhatToSay: assign(decide.decideWhatToSay),
     sayNothingIsHeld: assign({ says: null, cutAsked: false, verdict: null }),
@@ -92,6 +94,13 @@ export const gatewayMachine = setup({
       id: decide.answerId(context),
       changes: [{ type: 'answer.discarded' }],
     })),
+    // In a commit of its own: the mark that Fleet has answered was made before anyone could read what.
+    reopenQuestion: tell<GatewayContext, GatewayEvent, 'store'>('store', {
+      type: 'store.change',
+      from: 'gateway',
+      id: 'the question',
+      changes: [{ type: 'everything.unanswered' }],
+    }),
     deliver: tell<GatewayContext, GatewayEvent, 'dispatcher'>('dispatcher', ({ context }) => ({
       type: 'delivery.arrived',
       ...(context.delivery ?? { token: null, actions: [], policy: null }),
@@ -282,6 +291,16 @@ export const gatewayMachine = setup({
             guard: { type: 'it says nothing', params: ({ event }) => event.output },
             target: 'emptied',
             actions: 'discardAnswer',
+          },
+          {
+            guard: { type: 'only actions answer the question for everything', params: ({ event }) => event.output },
+            target: 'delivering',
+            actions: [
+              { type: 'rememberDelivery', params: ({ event }) => event.output },
+              'oweEverything',
+              'forgetTheQuestion',
+              'reopenQuestion',
+            ],
           },
           { target: 'delivering', actions: { type: 'rememberDelivery', params: ({ event }) => event.output } },
         ],

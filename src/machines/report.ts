@@ -17,7 +17,8 @@ export function buildReport(context: AgentContext): Report {
     status,
     message: message.length > MESSAGE_LIMIT ? `${message.slice(0, MESSAGE_LIMIT - 1)}…` : message,
     components: context.components,
-    holdsLess: context.orphaned !== null,
+    // Where last good itself was found damaged, each verification decides anew.
+    holdsLess: context.orphaned !== null && context.orphaned.damaged !== context.facts.generations[0]?.hash,
     metadata: {
       start: start?.number ?? 0,
       previous: start?.previous ?? 'first',

@@ -153,5 +153,9 @@ export function lost(facts: Facts, hashes: readonly string[]): Facts {
     runs: Math.max(0, Math.min(newer, generations.length - 1)),
     candidate: facts.candidate !== null && isHeld(facts.candidate) ? facts.candidate : null,
     rejected: facts.rejected.map((one) => (isHeld(one) ? one : { ...one, retry: null })),
+    // An ack would tell Fleet that it is held, and make it retire the keys of what runs instead (P1). When Fleet sends it again, it owes one again.
+    outbox: facts.outbox.filter(({ policy }) => policy === null || isHeld(policy)),
+    // What is left may have the revision of what is lost: Fleet is asked at once, by whichever start comes to it.
+    everythingAskedAt: generations.length < facts.generations.length ? null : facts.everythingAskedAt,
   };
 }

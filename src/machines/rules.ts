@@ -103,6 +103,8 @@ function apply(facts: Facts, change: Change, now: number, rules: Rules): Facts {
       return { ...facts, audit: null };
     case 'everything.asked':
       return { ...facts, everythingAskedAt: now };
+    case 'everything.unanswered':
+      return { ...facts, everythingAskedAt: null };
   }
 }
 

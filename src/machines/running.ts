@@ -350,7 +350,7 @@ export const runningState = agentSetup.createStateConfig({
             'held.verified': {
               guard: 'it is readable again',
               target: '#agent.running.rollback.restoring',
-              actions: 'note that it is whole again',
+              actions: ['note that it is whole again', 'report to Fleet'],
             },
             'facts.changed': {
               guard: 'the next tries have moved',

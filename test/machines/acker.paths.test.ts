@@ -23,6 +23,7 @@ describePaths('acker', ackerMachine, {
   input: {
     facts: none,
     proven: true,
+    withheld: [],
     agentId: 'agent-1',
     hosts: ['https://a', 'https://b'],
     backoff: { initialMs: 5000, maxMs: 60_000 },

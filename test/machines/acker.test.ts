@@ -22,12 +22,13 @@ function start(
   outbox: readonly OwedAck[],
   changed: Partial<Facts> = {},
   hosts = ['https://a'],
-  { proven = true } = {},
+  { proven = true, withheld = [] as readonly string[] } = {},
 ) {
   const run = startControlled(ackerMachine, {
     input: {
       facts: factsWith({ outbox, ...changed }),
       proven,
+      withheld,
       agentId: 'agent-1',
       hosts,
       backoff: BACKOFF,
@@ -98,6 +99,17 @@ describe('draining the outbox (P6)', () => {
     expect(run.snapshot().value).toBe('idle');
     run.owe();
     expect(run.snapshot().value).toBe('sending');
+  });
+
+  it('sends no ack of a policy that this start found lost, and everything else (P1)', () => {
+    const lost = {
+      ...owed('policy:web:2'),
+      policy: { id: 'web', revision: 2, hash: 'lost', actionId: 'policy:web:2' },
+    };
+    const run = start([lost], { audit: null }, ['https://a'], { withheld: ['lost'] });
+    expect(run.snapshot().value).toBe('idle');
+    run.owe(owed('a'));
+    expect((run.port('sendAcks').call.input as AckRequest).acks.map(({ actionId }) => actionId)).toEqual(['a']);
   });
 
   it('gives each ack the verdict at its own place in a worst-status answer', () => {

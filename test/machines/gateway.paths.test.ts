@@ -70,6 +70,8 @@ describePaths('gateway', gatewayMachine, {
   ...options,
   unwalked: {
     'gateway.opening — always [the agent is unenrolled] → gateway.closed': 'another input; see gateway.test.ts',
+    'gateway.decoding — xstate.done.actor.decode [only actions answer the question for everything] → gateway.delivering / rememberDelivery, oweEverything, forgetTheQuestion, reopenQuestion':
+      'another input; see gateway.test.ts',
     'gateway.opening — always → gateway.verifying': 'another input; see gateway.test.ts',
   },
   invariants: ({ context, value }: Snapshot, { told }: { told: Told[] }) => {

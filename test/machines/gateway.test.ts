@@ -341,6 +341,9 @@ describe('a poll that is ended or cut', () => {
     run.verify(later);
     expect(run.poll()).toMatchObject(nothing);
     run.deliver({ policy: false, actions: true }, [actionNamed('a', 'SETTINGS', {})]);
+    expect(run.told.map(({ event }) => event)).toContainEqual(
+      expect.objectContaining({ type: 'store.change', changes: [{ type: 'everything.unanswered' }] }),
+    );
     run.wait();
     run.verify(later);
     expect(run.poll()).toMatchObject(nothing);

@@ -152,6 +152,8 @@ describe('a policy', () => {
     const acked = ['1', '2'].flatMap((name) => [deliver(name), promote(name), settled(`policy:web:${name}`, 'taken')]);
     const replayed = (...changes: Change[]) => factsAfter(opened, ...acked, ...changes);
     expect(owed(replayed(opened, confirmed('2')))).toEqual(['policy:web:2']);
+    const late = factsAfter(opened, ...acked.slice(0, 5), opened, lost('2'));
+    expect([held(late), owed(late), late.everythingAskedAt]).toEqual([['1'], [], null]);
     const orphan = replayed(opened, lost('2'), confirmed('1'));
     expect(held(orphan)).toEqual(['1']);
     expect(owed(orphan)).toEqual([]);
@@ -747,7 +749,11 @@ describe('in every order of changes', () => {
   it('P6: an owed ack leaves the outbox by the server’s verdict only, and there is one an action', () => {
     always((before, change, now) => {
       expect(new Set(owed(now)).size).toBe(now.outbox.length);
-      for (const { actionId, notFound } of before.outbox.filter((one) => !owed(now).includes(one.actionId))) {
+      for (const { actionId, notFound, policy } of before.outbox.filter((one) => !owed(now).includes(one.actionId))) {
+        if (change.type === 'held.lost') {
+          expect(change.hashes).toContain(policy?.hash);
+          continue;
+        }
         if (change.type !== 'acks.settled') throw new Error(`${actionId} was dropped by ${change.type}`);
         const verdict = change.verdicts.find((one) => one.actionId === actionId)?.verdict;
         expect(['taken', 'refused', 'notFound']).toContain(verdict);

@@ -453,6 +453,13 @@ export class Oracle {
   }
 
   /** P6. */
+  /** It could not be read when this life began, and Fleet has sent none since. */
+  #isLost(hash: string): boolean {
+    const found = this.#life?.found;
+    const received = this.#life?.context?.facts.received?.at ?? null;
+    return found !== undefined && !found.readable.has(hash) && (found.facts?.received?.at ?? null) === received;
+  }
+
   #judgeOutbox(before: Facts, after: Facts): void {
     const owed = new Set(after.outbox.map(({ actionId }) => actionId));
     const wasDone = new Set(before.journal.filter(({ state }) => state === 'done').map(({ id }) => id));
@@ -479,6 +486,10 @@ export class Oracle {
     }
     for (const ack of before.outbox) {
       if (owed.has(ack.actionId)) continue;
+      // What is lost is not acked any more; Fleet sends it again.
+      const { policy } = ack;
+      if (policy !== null && !after.generations.some(({ hash }) => hash === policy.hash) && this.#isLost(policy.hash))
+        continue;
       const verdicts = this.#verdicts.get(ack.actionId) ?? [];
       const missing = verdicts.filter((status) => status === 404).length;
       const refusals = after.unenrolled === null ? [400, 409, 413] : [400, 401, 403, 409, 413];
@@ -819,6 +830,12 @@ export class Oracle {
   }
 
   #judgeAcks(events: readonly { action_id: string; error?: string }[]): void {
+    for (const { action_id: id, error } of events) {
+      const owed = this.#life?.found.facts?.outbox.find(({ actionId }) => actionId === id);
+      if (error !== undefined || owed === undefined || owed.policy === null) continue;
+      const { hash } = owed.policy;
+      this.#hold('P1', !this.#isLost(hash), () => `${id} is acked, and was found lost when this start began`);
+    }
     this.#pending.push(async () => {
       if (this.#tamperedEver()) return;
       const { facts, readable } = await this.#world.durable();

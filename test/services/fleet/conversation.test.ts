@@ -134,7 +134,15 @@ async function converse(
       {
         src: 'acker',
         systemId: 'acker',
-        input: { facts, proven: true, agentId: identity.agentId, hosts, backoff: QUICK.backoff, jitterSeed: 2 },
+        input: {
+          facts,
+          proven: true,
+          withheld: [],
+          agentId: identity.agentId,
+          hosts,
+          backoff: QUICK.backoff,
+          jitterSeed: 2,
+        },
       },
     ],
     on: { 'link.changed': { actions: 'link' } },
