@@ -289,7 +289,8 @@ describe.skipIf(noBrowser())('the inspector', () => {
     const shown = showFile(file, elsewhere);
     const { page, screenshot, accessible, complaints } = await openPage(await shown.url);
     const text = (selector: string) => wordsIn(page.locator(selector).first());
-    expect(await text('#sentence')).toBe('Running web:3.');
+    // The page first shows itself, then what the file holds.
+    await page.locator('#sentence', { hasText: 'Running web:3.' }).first().waitFor();
     expect(await text('#why')).toMatch(
       /^taken\.zip, taken .*: how it was then\. Why is it not converged\? Fleet assigned web:4/,
     );
