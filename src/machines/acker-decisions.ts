@@ -1,6 +1,7 @@
 /** What the acker knows, and what it decides from that: what is sent next, what an answer means for each ack, how long is waited. Pure. */
 import type { Growing } from './deadline.ts';
 import type { AckVerdict, Facts, OwedAck } from './facts.ts';
+import { stillNamed } from './held.ts';
 import {
   anotherHostMayHelp,
   draw,
@@ -144,16 +145,16 @@ export function otherHostLeft({ context }: { context: AckerContext }, outcome: A
 export function rememberFacts({ context, event }: Args): Patch {
   if (!('facts' in event)) return {};
   const { facts, at } = event;
-  const withheld = context.withheld.filter((hash) => facts.outbox.some(({ policy }) => policy?.hash === hash));
-  return { facts, proven: true, withheld, now: at };
+  return { facts, proven: true, withheld: stillNamed(context.withheld, facts), now: at };
 }
 
-/** Also while nothing has shown yet that what the disk was found to hold would survive a power cut. */
 export function nothingDurablyOwed(context: AckerContext): boolean {
-  return !context.proven || (sendable(context).length === 0 && !auditDue(context));
+  return sendable(context).length === 0 && !auditDue(context);
 }
 
-function sendable({ facts, withheld }: AckerContext): readonly OwedAck[] {
+/** Nothing while nothing has shown yet that what the disk was found to hold would survive a power cut. */
+function sendable({ facts, proven, withheld }: AckerContext): readonly OwedAck[] {
+  if (!proven) return [];
   return facts.outbox.filter(({ policy }) => policy === null || !withheld.includes(policy.hash));
 }
 
@@ -183,8 +184,7 @@ export function settlementId(context: AckerContext): string {
 
 /** What is sent next: owed and not deferred, bounded in number and bytes; the ack of UNENROLL alone, when nothing else is owed. */
 export function nextBatch(context: AckerContext): readonly OwedAck[] {
-  const { facts, proven, deferred, batchLimit } = context;
-  if (!proven) return [];
+  const { facts, deferred, batchLimit } = context;
   const waiting = sendable(context).filter(({ actionId }) => !deferred.includes(actionId));
   const others = waiting.filter(({ actionType }) => actionType !== 'UNENROLL');
   if (others.length === 0) {

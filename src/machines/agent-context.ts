@@ -7,6 +7,7 @@ import type { ComponentsInput } from './components-setup.ts';
 import { type Growing, remainingMs } from './deadline.ts';
 import { type Deadline, emptyFacts, type Facts } from './facts.ts';
 import type { GatewayInput, GatewayTimings } from './gateway-decisions.ts';
+import { stillNamed } from './held.ts';
 import { nameOf } from './naming.ts';
 import { buildReport } from './report.ts';
 import { isRetryable } from './rules.ts';
@@ -44,7 +45,7 @@ export interface AgentContext {
   readonly factsAt: number;
   /** Committed by this start. What was only found may be the last words of a killed process, which a power cut still takes back. */
   readonly factsProven: boolean;
-  /** Hashes of generations that could not be read at this start. */
+  /** Hashes of generations that could not be read at this start, until the commit that drops them: Fleet may send them again. */
   readonly lost: readonly string[];
   /** What opening the store found damaged, foreign or strange. */
   readonly findings: readonly string[];
@@ -102,6 +103,7 @@ export function heldFacts(context: AgentContext, { facts, at }: { readonly facts
     facts,
     factsAt: at,
     factsProven: true,
+    lost: stillNamed(context.lost, facts),
     taken: facts.candidate === null ? null : context.taken,
     orphaned: stillOrphaned(context, facts),
   };

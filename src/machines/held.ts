@@ -6,3 +6,8 @@ export function holdsLessThanAcked({ acked, outbox }: Facts, lastGood: Generatio
   if (acked === null || acked.hash === lastGood.hash || lastGood.promotedAt > acked.at) return false;
   return !outbox.some(({ policy }) => policy?.hash === lastGood.hash);
 }
+
+/** Of the policies (by hash) that were found lost, those that the facts still name: the commit that drops them is on its way. */
+export function stillNamed(lost: readonly string[], { generations }: Facts): readonly string[] {
+  return lost.filter((hash) => generations.some((one) => one.hash === hash));
+}

@@ -1,8 +1,9 @@
 /** Marked secrets in every place a policy can hold one, and nothing that people or disks are shown holds them, in failures too. */
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { homePaths } from '../../src/services/home.ts';
+import { empty } from './support/directories.ts';
 import { actionsAnswer, isCheckin } from './support/fleet.ts';
 import { settledOn, type World, world } from './support/world.ts';
 
@@ -240,11 +241,13 @@ test('nor where the agent is killed on the way back, in safe mode, or when it ha
   await fleet.kill();
   await agent.kill9();
   await lookAtFiles(made, said);
-  const { state: directory } = homePaths(home);
-  for (const name of await readdir(directory)) await rm(join(directory, name), { recursive: true });
+  await empty(homePaths(home).state);
   await agent.start().status(({ policy }) => policy.orphaned !== null, 'has lost what it held');
   await look(made, 'as an orphan', said);
   await lookAtFiles(made, said);
+  // The test sees what it looks at, in the failures too.
+  for (const when of ['on the way back', 'in safe mode'])
+    expect(said.find(([what]) => what === `inspect --json, ${when}`)?.[1]).toContain('REDACTED');
   expect(leaksIn(said)).toEqual([]);
 });
 

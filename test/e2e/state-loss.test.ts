@@ -1,9 +1,10 @@
 /** What becomes of an agent whose state directory is emptied, torn, set back or swapped: it says so, runs on, and is whole again (P5, P7, P8, P11). */
-import { cp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { homePaths } from '../../src/services/home.ts';
 import type { Status } from '../../src/wire/control.ts';
+import { empty } from './support/directories.ts';
 import { isCheckin, type SeenRequest } from './support/fleet.ts';
 import { pidIn, settledOn, type World, world } from './support/world.ts';
 
@@ -29,10 +30,6 @@ const policySaid = ({ body }: SeenRequest) => {
   const { agent_policy_id, policy_revision_idx } = JSON.parse(body);
   return `${agent_policy_id}:${policy_revision_idx}`;
 };
-
-async function empty(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) await rm(join(directory, name), { recursive: true });
-}
 
 describe('a state directory that is emptied', () => {
   test('while the agent runs is written again from memory, and nothing is restarted', async () => {

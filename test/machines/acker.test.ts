@@ -11,7 +11,7 @@ import {
 import type { AckVerdict, Facts, OwedAck } from '../../src/machines/facts.ts';
 import type { AckerEvent } from '../../src/machines/system.ts';
 import { startControlled } from '../support/paths.ts';
-import { AT, factsWith, failure, owed } from './link-fixtures.ts';
+import { AT, factsWith, failure, generation, owed } from './link-fixtures.ts';
 
 const BACKOFF = { initialMs: 5000, maxMs: 300_000 };
 /** As the reducer has it: so many 404 answers are index lag. */
@@ -108,8 +108,13 @@ describe('draining the outbox (P6)', () => {
     };
     const run = start([lost], { audit: null }, ['https://a'], { withheld: ['lost'] });
     expect(run.snapshot().value).toBe('idle');
-    run.owe(owed('a'));
-    expect((run.port('sendAcks').call.input as AckRequest).acks.map(({ actionId }) => actionId)).toEqual(['a']);
+    run.send({
+      type: 'facts.changed',
+      facts: factsWith({ outbox: [lost, owed('a')], generations: [{ ...generation('web', 2), hash: 'lost' }] }),
+      at: AT,
+    });
+    const sent = () => (run.port('sendAcks').call.input as AckRequest).acks.map(({ actionId }) => actionId);
+    expect(sent()).toEqual(['a']);
   });
 
   it('gives each ack the verdict at its own place in a worst-status answer', () => {

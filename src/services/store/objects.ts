@@ -1,12 +1,14 @@
 /** The folder of objects: policies and other large texts, each in a file named by the SHA-256 of the text, each judged by itself on every read. */
 import { HoldfastError, type Problem } from '../../errors.ts';
-import { type FileStat, type Files, inWords, openRegular, statIfThere, writeAll } from './files.ts';
+import { errnoOf, type FileStat, type Files, inWords, openRegular, statIfThere, writeAll } from './files.ts';
 import { encodeFrame, FRAME_MAX_BYTES, hashOf, readFrame } from './frame.ts';
 import { type Keyring, lockedWhy } from './keyring.ts';
 import { type Finding, type Quarantine, setAside } from './quarantine.ts';
 
 const OBJECT_NAME = /^[0-9a-f]{64}(\.tmp)?$/;
 const READ_TRIES = 3;
+/** Nothing is wrong with a file that cannot be opened for this. */
+const OUT_OF_FILES: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE']);
 
 export class ObjectFolder {
   readonly #directory: string;
@@ -99,16 +101,16 @@ export class ObjectFolder {
     findings: Finding[],
   ): Promise<FileStat | null> {
     if (there === null) return given === undefined ? null : this.#write(hash, given);
-    let refused = false;
+    let noneLeft = false;
     const read = await this.#read(hash, true).catch((error: unknown): ObjectRead => {
-      refused = true;
+      noneLeft = OUT_OF_FILES.has(errnoOf(error));
       return { why: inWords(error) };
     });
     if ('text' in read) return read.synced && read.current ? read.stat : this.#write(hash, read.text);
     if (given === undefined) return null;
     findings.push({ kind: 'object', message: unreadable(this.#path(hash), read.why).message });
-    // A file that the system would not let us read may be whole: it stays until the new one takes its place in one step.
-    if (refused && there.kind === 'file') return this.#write(hash, given);
+    // The file may be whole: it stays until the new one takes its place in one step.
+    if (noneLeft && there.kind === 'file') return this.#write(hash, given);
     return this.#write(hash, given, () => setAside(this.#quarantine, this.#path(hash), read.why, findings));
   }
 
