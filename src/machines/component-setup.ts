@@ -1,5 +1,5 @@
 /** What the chart of a component speaks of: its context, its ports, and the bodies behind the names of its guards, actions and delays. */
-import { assign, enqueueActions, setup, stateIn } from 'xstate';
+import { and, assign, enqueueActions, setup, stateIn } from 'xstate';
 import type { ComponentState, Probe, WantedComponent } from '../policy/component.ts';
 import { growingDelay } from './deadline.ts';
 import { unwired } from './system.ts';
@@ -49,6 +49,8 @@ export interface ComponentReported {
   readonly pid: number | null;
   /** Restarts after an unexpected end since it was first started here. */
   readonly restarts: number;
+  /** Unexpected ends in a row, until it was healthy for long enough to forget them. */
+  readonly endsInARow: number;
   readonly hash: string;
   readonly processHash: string;
   /** The step that was asked for last did not take: the program could not be started, or did not take its new configuration. */
@@ -173,6 +175,10 @@ export const componentSetup = setup({
     'it was adopted and readiness shows only at a start': ({ context }, params: Claimed) =>
       params.pid !== null && !canBeAskedAgain(context.wanted.daemon.ready.probe),
     'readiness can be asked again': ({ context }) => canBeAskedAgain(context.wanted.daemon.ready.probe),
+    'it ended before it was told': and(['it is being told', 'a signal tells it']),
+    'it is being told': stateIn('#component.up.reloading.telling'),
+    /** A command that tells it runs for a while, and the program may end of it meanwhile; a signal is sent last. */
+    'a signal tells it': ({ context }) => context.wanted.daemon.reload?.action.kind === 'signal',
     'a reload is under way': stateIn('#component.up.reloading'),
     'health is probed': ({ context }) => context.wanted.daemon.health !== null,
     'too many probes failed': ({ context }) =>
@@ -202,6 +208,7 @@ function reportOf(context: ComponentContext, state: ComponentState, phase: Phase
     message: SENTENCES[phase](context),
     pid: context.pid,
     restarts: context.restarts,
+    endsInARow: context.failures,
     hash: context.wanted.hash,
     processHash: context.wanted.processHash,
     refusal: context.refusal,

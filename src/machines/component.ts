@@ -83,6 +83,11 @@ export const componentMachine = componentSetup.createMachine({
         input: ({ context }) => ({ id: context.wanted.id, pid: context.pid ?? 0 }),
         onDone: [
           {
+            guard: 'it ended before it was told',
+            target: 'clearing',
+            actions: { type: 'noteEnd', params: ({ event }) => ({ how: event.output }) },
+          },
+          {
             guard: 'a reload is under way',
             target: 'clearing',
             actions: [{ type: 'noteEnd', params: ({ event }) => ({ how: event.output }) }, 'refuseReload'],
@@ -156,7 +161,9 @@ export const componentMachine = componentSetup.createMachine({
         healthy: {
           description: 'It runs as wanted. Ends when its health probes fail too often, or with a reload.',
           entry: ['forgetMisses', { type: 'report', params: { state: 'healthy', phase: 'healthy' } }],
-          after: { steady: { actions: 'forgetFailures' } },
+          after: {
+            steady: { actions: ['forgetFailures', { type: 'report', params: { state: 'healthy', phase: 'healthy' } }] },
+          },
           on: { 'component.reload': { target: 'reloading', actions: ['takeWanted', 'clearRefusal'] } },
           initial: 'resting',
           states: {

@@ -376,6 +376,7 @@ function freshReport(wanted: WantedComponent, before?: ComponentReported): Compo
     message: 'its step was issued',
     pid: before?.pid ?? null,
     restarts: before?.restarts ?? 0,
+    endsInARow: before?.endsInARow ?? 0,
     hash: wanted.hash,
     processHash: wanted.processHash,
     refusal: null,

@@ -35,6 +35,9 @@ export interface Trial {
 /** The longest reason of a refusal, in characters: it goes into the message for Fleet. */
 const REASON_CHARACTERS = 800;
 
+/** Ends in a row that are no accident any more. */
+const CRASH_LOOP = 2;
+
 /** May health refuse this policy at all? */
 function mayRefuse(trial: Trial): boolean {
   return trial.mode === 'fresh' && trial.onFailure === 'reject';
@@ -87,15 +90,16 @@ export function degradedIn(trial: Trial): string[] {
 
 /**
  * What is healthy under last good. What is on its way there for the first time since its step counts too: it was confirmed once, and a new
- * policy must not gain by coming early.
+ * policy must not gain by coming early. What ends again and again does not count while it is up in between: it is down by itself at any
+ * moment, and the policy that cures it, or leaves it alone, would be refused for that.
  */
 export function healthyIn({ running, restartsBefore }: Pick<Trial, 'running' | 'restartsBefore'>): string[] {
   const onItsWay: readonly ComponentState[] = ['starting', 'reloading'];
   return Object.values(running)
     .map(({ report }) => report)
-    .filter(({ id, state, restarts, refusal }) => {
+    .filter(({ id, state, restarts, endsInARow, refusal }) => {
       const stumbled = refusal !== null || restarts > (restartsBefore[id] ?? 0);
-      return state === 'healthy' || (onItsWay.includes(state) && !stumbled);
+      return (state === 'healthy' && endsInARow < CRASH_LOOP) || (onItsWay.includes(state) && !stumbled);
     })
     .map(({ id }) => id);
 }

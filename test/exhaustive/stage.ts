@@ -494,6 +494,7 @@ export function fleetOf(
         note(`fleet: dispatches ${actions.map(({ id, type }) => `${id} ${type}`).join(', ')} with ${token}`);
         oracle.dispatched(token, actions);
       },
+      refused: (path, body, status) => oracle.refused(path, body, status),
     },
   });
 }

@@ -180,11 +180,35 @@ describe('a reload', () => {
     const desk = start();
     desk.healthy();
     desk.tell(changed);
+    desk.port('reload').resolve({ outputFrom: 99 });
     desk.ends('exited with code 3: fatal');
     expect(desk.last()).toMatchObject({
       state: 'backingOff',
       refusal: { step: 'reload', reason: 'exited with code 3: fatal' },
     });
+  });
+
+  it('is not refused when the program ends before it is signalled, and it is started with the new configuration', () => {
+    const desk = start();
+    desk.healthy();
+    desk.tell(changed);
+    desk.ends('was killed by SIGSEGV');
+    expect(desk.last()).toMatchObject({ state: 'backingOff', endsInARow: 1, hash: 'web-2', refusal: null });
+  });
+
+  it('is refused when the program ends while the command that tells it runs', () => {
+    const desk = start();
+    desk.healthy();
+    const told = wanted('web', 'web-2', {
+      reload: {
+        action: { kind: 'command', run: { command: 'reload', args: [], env: {}, cwd: null, user: null } },
+        confirm: null,
+        timeoutMs: 10_000,
+      },
+    });
+    desk.tell({ type: 'component.reload', wanted: told });
+    desk.ends('exited with code 3: fatal');
+    expect(desk.last()).toMatchObject({ refusal: { step: 'reload', reason: 'exited with code 3: fatal' } });
   });
 
   it('without a confirmation counts when the program stays up, and says so', () => {

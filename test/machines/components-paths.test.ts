@@ -22,6 +22,7 @@ const reported = (state: ComponentState): ComponentReported => ({
   message: 'as it says',
   pid: 7,
   restarts: 0,
+  endsInARow: 0,
   hash: 'web-1',
   processHash: 'web-process',
   refusal: null,

@@ -44,7 +44,7 @@ function start(input: Partial<ComponentsInput> = {}) {
     told: (id: string) => child(id)?.received.map(({ type }) => type) ?? [],
     says(component: WantedComponent, state: ComponentReported['state'], more: Partial<ComponentReported> = {}) {
       const { id, hash, processHash } = component;
-      const report = { message: `is ${state}`, pid: 7, restarts: 0, refusal: null, ...more };
+      const report = { message: `is ${state}`, pid: 7, restarts: 0, endsInARow: 0, refusal: null, ...more };
       run.send({ type: 'component.reported', id, state, hash, processHash, ...report } as never);
     },
     /** Events of this kind that the agent was told. */
@@ -287,6 +287,28 @@ describe('a fresh policy', () => {
     desk.clock.advance(TIMEOUT);
     expect(desk.heard('components.refused')).toEqual([]);
     expect(desk.heard('components.confirmed')).toMatchObject([{ degraded: ['db'] }]);
+  });
+
+  it('only degrades for a component that was up between two crashes of many, changed or not', () => {
+    const [cron, cron2] = [wanted('cron'), wanted('cron', 'cron-2')];
+    const desk = start();
+    desk.settled(web, db, cron);
+    for (const each of [db, cron]) desk.says(each, 'healthy', { restarts: 2, endsInARow: 2 });
+    desk.issue('fresh', rendering(web2, db, cron2));
+    for (const each of [db, cron2]) desk.says(each, 'failed', { restarts: 3, endsInARow: 4 });
+    desk.says(web2, 'healthy');
+    desk.clock.advance(STABLE);
+    expect(desk.heard('components.refused')).toEqual([]);
+    expect(desk.heard('components.confirmed')).toMatchObject([{ degraded: ['cron', 'db'] }]);
+  });
+
+  it('is held against a component that fell once and is up again', () => {
+    const desk = start();
+    desk.settled(web);
+    desk.says(web, 'healthy', { restarts: 1, endsInARow: 1 });
+    desk.issue('fresh', rendering(web2));
+    desk.says(web2, 'failed', { restarts: 4, endsInARow: 4 });
+    expect(desk.heard('components.refused')).toMatchObject([{ kind: 'health' }]);
   });
 
   it('only degrades when it is the very first', () => {

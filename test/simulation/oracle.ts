@@ -47,6 +47,8 @@ export interface Observed {
   readonly attemptLimit: number;
 }
 
+/** Of being well, and some moments to become so (COMPONENT_TIMING.steadyMs). */
+const FORGOTTEN_AFTER_MS = 65_000;
 /** The longest that a trial and the way back from it take. */
 const WAY_BACK_MS = 60_000;
 
@@ -101,6 +103,8 @@ interface Life {
   /** Components that began since a replay or the way back was issued, and those that had to begin again since. */
   readonly begun: Set<string>;
   readonly begunAgain: Set<string>;
+  /** When each of them began, in ms of the world, oldest first. */
+  readonly begins: Map<string, readonly number[]>;
   /** When a replay or the way back was issued last. */
   broughtAtMs: number;
   context: AgentContext | null;
@@ -283,6 +287,7 @@ export class Oracle {
       told: null,
       begun: new Set(),
       begunAgain: new Set(),
+      begins: new Map(),
       broughtAtMs: Number.NEGATIVE_INFINITY,
       context: null,
       leaving: false,
@@ -667,7 +672,10 @@ export class Oracle {
     // What fell and is up again is well only once that was seen: until then it is one that was unhealthy before. What is ready for the first
     // time counts at once, seen or not. What a start before this one left, and safe mode leaves alone, is known by its record only.
     const isFirst = (id: string) => this.#life?.begun.has(id) === true && !this.#life.begunAgain.has(id);
-    const worked = working.filter(({ id }) => isFirst(id) || ready.get(id)?.confirmed === true);
+    // What falls again and again is up in between only.
+    const worked = working.filter(
+      ({ id }) => isFirst(id) || (ready.get(id)?.confirmed === true && !this.#fallsAgainAndAgain(id)),
+    );
     this.#trials.set(hash, new Map(worked.map((one) => [one.id, one.hash])));
     // What a replay or the way back has just started may be refused for until it stumbles: a policy must not gain by coming early. The time
     // counts from the step, and up to the trial: an agent that begins anew is the same process, and a verdict may come much later.
@@ -690,6 +698,13 @@ export class Oracle {
     life.claimed.add(component);
     if (life.begun.has(component)) life.begunAgain.add(component);
     life.begun.add(component);
+    life.begins.set(component, [...(life.begins.get(component) ?? []), this.#world.nowMs]);
+  }
+
+  /** It began for the third time, or more, and that was too lately to be forgotten. */
+  #fallsAgainAndAgain(component: string): boolean {
+    const begins = this.#life?.begins.get(component) ?? [];
+    return begins.length > 2 && this.#world.nowMs - (begins.at(-1) ?? 0) < FORGOTTEN_AFTER_MS;
   }
 
   /** Never two of one component. */

@@ -178,6 +178,36 @@ const PINNED: readonly Pinned[] = [
       { atMs: 96_899, kind: 'actions', types: ['REQUEST_DIAGNOSTICS'] },
     ],
   },
+  {
+    claim: 'what ends again and again under last good refuses no policy, least of all the one that cures it (P3)',
+    seed: 21_179,
+    schedule: [
+      { ...good, atMs: 440, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'crashesLater' },
+      { ...good, atMs: 28_954, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'crashesLater', webs: [] },
+      { atMs: 32_521, kind: 'powerCut', points: 20 },
+      { atMs: 55_088, kind: 'kill', points: 6 },
+      { ...good, atMs: 67_960, kind: 'publish', policy: 'web', breaks: 'crashesLater', webs: ['a', 'b'] },
+    ],
+  },
+  {
+    claim: 'the ack of a second UNENROLL is given up for the answer to the first: its key is gone (P6)',
+    seed: 32_807,
+    schedule: [
+      { atMs: 24_174, kind: 'powerCut', points: 13 },
+      {
+        ...good,
+        atMs: 31_436,
+        kind: 'publish',
+        policy: 'web',
+        what: 'poison',
+        breaks: 'hangs',
+        webs: ['a', 'b'],
+        jobs: ['c'],
+      },
+      { atMs: 34_489, kind: 'unenroll' },
+      { atMs: 39_120, kind: 'unenroll' },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {

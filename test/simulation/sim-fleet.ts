@@ -70,6 +70,8 @@ export interface FleetWitness {
   acked(acks: readonly AckSeen[], statuses: readonly number[]): void;
   delivered(policy: SimPolicy): void;
   dispatched(token: string, actions: readonly SimAction[]): void;
+  /** A whole request was answered with this status, and nothing looked into. */
+  refused(path: string, body: string, status: number): void;
 }
 
 const IDLE: Reply = { status: 200, text: '{"ack_token":"","action":"checkin"}' };
@@ -213,6 +215,7 @@ export class SimFleet {
   handle(path: string, key: string, body: string, respond: (reply: Reply) => void): { gone(): void } {
     const nothing = { gone: () => {} };
     if (key !== this.key || !this.agent.active) {
+      this.#witness.refused(path, body, 401);
       respond(errorReply(401, 'ErrUnauthorized', 'invalid token'));
       return nothing;
     }

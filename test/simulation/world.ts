@@ -243,6 +243,7 @@ class SimWorld {
           this.#note(`fleet: dispatches ${actions.map(({ id, type }) => `${id} ${type}`).join(', ')} with ${token}`);
           oracle.dispatched(token, actions);
         },
+        refused: (path, body, status) => oracle.refused(path, body, status),
       },
     });
     this.#network = new SimNetwork({
