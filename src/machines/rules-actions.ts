@@ -34,7 +34,7 @@ export function actionsDelivered(
   return {
     ...taken,
     deliveryToken: token === null || token === '' ? facts.deliveryToken : token,
-    journal: trimJournal(taken.journal, now),
+    journal: trimJournal(taken, now),
   };
 }
 
@@ -46,6 +46,8 @@ function actionDelivered(facts: Facts, action: DeliveredAction, now: number): Fa
       ? { ...facts, outbox: owe(facts.outbox, actionAck(known, known.outcome, now)) }
       : facts;
   }
+  // Done so long ago, or before so many others, that the journal has no room for it; that its ack is owed still says so.
+  if (facts.outbox.some((owed) => owed.actionId === action.id)) return facts;
   const entry: JournalEntry = { ...action, state: 'received', receivedAt: now, doneAt: null, outcome: null };
   const refusal = refusalOf(facts, action);
   if (refusal === null) return { ...facts, journal: [...facts.journal, entry] };
@@ -88,15 +90,9 @@ export function actionDone(
 ): Facts {
   const entry = facts.journal.find((one) => one.id === id);
   if (entry === undefined || entry.state === 'done') return facts;
-  return {
-    ...facts,
-    journal: trimJournal(
-      withEntry(facts.journal, id, (one) => ({ ...one, data: null, state: 'done', doneAt: now, outcome })),
-      now,
-    ),
-    intents: intents ?? facts.intents,
-    outbox: owe(facts.outbox, actionAck(entry, outcome, now)),
-  };
+  const outbox = owe(facts.outbox, actionAck(entry, outcome, now));
+  const journal = withEntry(facts.journal, id, (one) => ({ ...one, data: null, state: 'done', doneAt: now, outcome }));
+  return { ...facts, journal: trimJournal({ journal, outbox }, now), intents: intents ?? facts.intents, outbox };
 }
 
 /** An ack leaves the outbox by the server's verdict on it only, not by one on an ack of the same action that was sent before (P1, P6). */
@@ -156,8 +152,11 @@ export function owe(outbox: readonly OwedAck[], ack: OwedAck): readonly OwedAck[
 }
 
 /** Finished actions are kept, with their result, for 30 days or 500 of them; unfinished ones always. */
-function trimJournal(journal: readonly JournalEntry[], now: number): readonly JournalEntry[] {
-  const young = journal.filter((entry) => entry.doneAt === null || now - entry.doneAt < JOURNAL_KEPT_MS);
+/** An action whose ack is owed is not over, however long ago it was done: the clock may have been set forward since. */
+function trimJournal({ journal, outbox }: Pick<Facts, 'journal' | 'outbox'>, now: number): readonly JournalEntry[] {
+  const owed = new Set(outbox.map(({ actionId }) => actionId));
+  const isYoung = ({ id, doneAt }: JournalEntry) => doneAt === null || now - doneAt < JOURNAL_KEPT_MS || owed.has(id);
+  const young = journal.filter(isYoung);
   let surplus = young.filter((entry) => entry.state === 'done').length - JOURNAL_KEPT;
   return young.filter((entry) => entry.state !== 'done' || surplus-- <= 0);
 }

@@ -62,7 +62,7 @@ function unlike({ host, known, context }: Settling, hash: string): string {
   if (policy === undefined) return '';
   const wanted = renderHere(canonicalJson(policy.body)).components;
   for (const { id, hash: rendered } of wanted) {
-    const running = host.running(id);
+    const running = host.running(id).filter(({ forked }) => !forked);
     if (running.length > 1) return `${id} runs ${running.length} times`;
     if (policy.behaviours[id] !== 'ok') continue;
     if (running.length === 0 && context?.components.some((one) => one.id === id && one.state === 'failed')) continue;

@@ -126,10 +126,10 @@ function hostOf(host: HostImage, settled: boolean): string {
   const boot = `boot-${host.bootNumber}`;
   const processes = host.processes
     .map((one) => {
-      const { pid, component, hash, behaviour, readySince, reloaded, ending } = one;
+      const { pid, component, hash, behaviour, readySince, reloaded, ending, forked } = one;
       const record = host.records.get(component);
       const recorded = record?.pid === pid && record.bootId === boot;
-      return `${component} ${hash} ${behaviour} ${readySince !== null} ${reloaded} ${ending ?? false} ${recorded}`;
+      return `${component} ${hash} ${behaviour} ${readySince !== null} ${reloaded} ${ending ?? false} ${forked} ${recorded}`;
     })
     .toSorted();
   const records = [...host.records]

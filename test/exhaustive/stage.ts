@@ -116,7 +116,8 @@ export class Stage {
       },
       claimed: (component, _hash, by) => oracle.begins(by, component),
       touched: (component, what) => {
-        if (what === 'terminate') oracle.stops(component, this.host.running(component)[0]?.hash ?? null);
+        const runs = this.host.main(component)?.hash ?? null;
+        if (what === 'terminate' || (what === 'kill' && runs !== null)) oracle.stops(component, runs);
         this.#mustNotTouch(component, what);
       },
     });
@@ -495,6 +496,10 @@ export function fleetOf(
         oracle.dispatched(token, actions);
       },
       refused: (path, body, status) => oracle.refused(path, body, status),
+      retired: (keys, believed) => {
+        note(`fleet: retires ${keys.join(', ')}, since ${believed.id}:${believed.revision} is held`);
+        oracle.retired(keys, believed);
+      },
     },
   });
 }

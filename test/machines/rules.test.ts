@@ -525,13 +525,33 @@ describe('an action', () => {
   });
 
   it('is remembered with its result for 30 days or 500 others', () => {
-    const old = factsAfter(deliver(null, [action('x')]), done('x'));
+    const old = factsAfter(deliver(null, [action('x')]), done('x'), settled('x', 'taken'));
     expect(next(old, T0 + JOURNAL_KEPT_MS, deliver(null)).journal).toHaveLength(1);
     expect(next(old, T0 + JOURNAL_KEPT_MS + 1000, deliver(null)).journal).toHaveLength(0);
     let facts = old;
     for (let n = 0; n < JOURNAL_KEPT; n += 1) facts = next(facts, T0, deliver(null, [action(`a${n}`)]), done(`a${n}`));
     expect(facts.journal).toHaveLength(JOURNAL_KEPT);
     expect(facts.journal[0]?.id).toBe('a0');
+  });
+
+  it('is remembered while its ack is owed, whatever the clock says, also when it is delivered again (P4, P5)', () => {
+    const late = T0 + 2 * JOURNAL_KEPT_MS;
+    const owed = factsAfter(deliver(null, [action('x')]), done('x'));
+    expect(next(owed, late, deliver(null)).journal).toMatchObject([{ id: 'x', state: 'done' }]);
+    const acked = next(owed, T0, settled('x', 'taken'));
+    const again = next(acked, late, deliver(null, [action('x')]));
+    expect([again.journal.length, again.outbox.length]).toEqual([1, 1]);
+    const settledAgain = next(again, late, settled('x', 'taken'), deliver(null));
+    expect([settledAgain.journal, settledAgain.outbox]).toEqual([[], []]);
+  });
+
+  it('does not run again while its ack is owed, also when 500 others were done since (P5)', () => {
+    let facts = factsAfter(deliver(null, [action('x')]), done('x'));
+    for (let n = 0; n <= JOURNAL_KEPT; n += 1) facts = next(facts, T0, deliver(null, [action(`a${n}`)]), done(`a${n}`));
+    expect(facts.journal.some(({ id }) => id === 'x')).toBe(false);
+    const { facts: again, news } = advance(facts, [deliver(null, [action('x')])], T0, RULES);
+    expect(again.journal.some(({ id }) => id === 'x')).toBe(false);
+    expect(news).toEqual({ policy: false, actions: false });
   });
 
   it('of a flood is answered with an error when too many wait, or when it is too large: never dropped', () => {

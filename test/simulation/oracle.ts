@@ -8,7 +8,7 @@ import { canonicalJson } from '../../src/policy/canonical.ts';
 import type { Rendering } from '../../src/policy/component.ts';
 import type { Exchange } from '../../src/services/fleet/transport.ts';
 import type { Incarnation } from './incarnation.ts';
-import { renderHere, type SimPolicy } from './policies.ts';
+import { outputKeyOf, renderHere, type SimPolicy } from './policies.ts';
 import type { Reading } from './reading.ts';
 import { type AckSeen, type CheckinSeen, type SimAction, seenIn } from './sim-fleet.ts';
 
@@ -146,6 +146,8 @@ export class Oracle {
   readonly #ends = new Map<number, End>();
   /** Lives that applied something and died, by what they applied. */
   readonly #deaths = new Map<string, number>();
+  /** The process that died last, and for what that counts. */
+  #lastDeath: { readonly start: number | null; readonly keys: readonly string[] } | null = null;
   readonly #trials = new Map<string, ReadonlyMap<string, string>>();
   /** What worked, or may have, before the candidates since the last one that was made good, and when the newest of them was tried. */
   #workedBefore: { readonly ids: ReadonlySet<string>; readonly atMs: number } = { ids: new Set(), atMs: 0 };
@@ -180,6 +182,7 @@ export class Oracle {
     for (const [key, value] of this.#promotedAtMs) copy.#promotedAtMs.set(key, value);
     for (const [key, value] of this.#ends) copy.#ends.set(key, value);
     for (const [key, value] of this.#deaths) copy.#deaths.set(key, value);
+    copy.#lastDeath = this.#lastDeath;
     for (const [key, value] of this.#trials) copy.#trials.set(key, value);
     copy.#workedBefore = this.#workedBefore;
     for (const [key, value] of this.known) copy.known.set(key, value);
@@ -293,6 +296,12 @@ export class Oracle {
       leaving: false,
     };
     this.#mustKeep = null;
+    // It died in the very commit of its goodbye, which is there all the same: nobody was told, and yet it is not what it died of.
+    const last = found.facts?.starts[0];
+    if (last?.goodbye && last.number === this.#lastDeath?.start) {
+      this.#countDeath(-1);
+      this.#lastDeath = null;
+    }
     // What was committed last may have been tampered with since.
     this.#facts = found.facts;
     const untouched = !this.#tamperedSince(incarnation.startedAtMs - 1) && !this.#tamperedEver();
@@ -335,9 +344,15 @@ export class Oracle {
     const said = this.#facts?.starts[0];
     if (said?.number === life.start && said?.goodbye) this.#ends.set(said.number, 'goodbye');
     if (how === 'died' || !said?.goodbye) {
-      for (const key of life.applied) this.#deaths.set(key, (this.#deaths.get(key) ?? 0) + 1);
+      this.#lastDeath = { start: life.start, keys: [...life.applied] };
+      this.#countDeath(1);
     }
     this.#life = null;
+  }
+
+  #countDeath(by: 1 | -1): void {
+    for (const key of this.#lastDeath?.keys ?? [])
+      this.#deaths.set(key, Math.max(0, (this.#deaths.get(key) ?? 0) + by));
   }
 
   // ---- what the agent does ----
@@ -905,6 +920,23 @@ export class Oracle {
         );
       }
     }
+  }
+
+  /** P1 and P8 by their price: what the server believes to be held lets it take the keys of what is. */
+  retired(keys: readonly string[], believed: { readonly id: string; readonly revision: number }): void {
+    this.#pending.push(async () => {
+      if (this.#tamperedEver()) return;
+      const [good] = (await this.#world.durable()).facts?.generations ?? [];
+      const policy = good && this.known.get(good.hash);
+      if (good === undefined || policy === undefined) return;
+      const isHeld = good.id === believed.id && good.revision >= believed.revision;
+      this.#hold(
+        'P1',
+        isHeld || !keys.includes(outputKeyOf(policy)),
+        () =>
+          `the key of ${good.actionId}, which is held, is retired: Fleet believes ${believed.id}:${believed.revision}`,
+      );
+    });
   }
 
   /** A whole request was answered with this status, and nothing looked into. */

@@ -208,6 +208,27 @@ const PINNED: readonly Pinned[] = [
       { atMs: 39_120, kind: 'unenroll' },
     ],
   },
+  {
+    claim:
+      'an action that is sent again is remembered, also where the clock was set forward by more than its time (P4)',
+    seed: 46_646,
+    schedule: [
+      { atMs: 20_789, kind: 'actions', types: ['UPGRADE', 'UPGRADE', 'CANCEL', 'SETTINGS'] },
+      { atMs: 289_968, kind: 'clockJump', byMs: 3_456_000_000 },
+      { atMs: 325_918, kind: 'repeatAction' },
+    ],
+  },
+  {
+    claim: 'a policy does not count as one that its agent died of, when that died in the commit of its goodbye (P10)',
+    seed: 36_656,
+    schedule: [
+      { ...good, atMs: 989, kind: 'publish', policy: 'web', breaks: 'refuses', stubborn: true },
+      { atMs: 33_825, kind: 'actions', types: ['SETTINGS_BAD', 'SETTINGS_BAD'] },
+      { atMs: 248_699, kind: 'kill', points: 22 },
+      { ...good, atMs: 256_423, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'hangs', jobs: ['c'] },
+      { atMs: 256_484, kind: 'asked', event: 'restart.requested' },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {

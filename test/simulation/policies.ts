@@ -139,6 +139,12 @@ export function behaviourIn(files: readonly { readonly content: string }[]): Beh
   return (/^behave (\w+)$/m.exec(files[0]?.content ?? '')?.[1] as Behaviour | undefined) ?? 'ok';
 }
 
+/** The key with which its components write to their output. */
+export function outputKeyOf({ body }: SimPolicy): string {
+  const { outputs } = body as { readonly outputs: { readonly default: { readonly api_key: string } } };
+  return outputs.default.api_key;
+}
+
 export function policyOf(wish: Wish): SimPolicy {
   const { id, revision, kind, webs, jobs, key } = wish;
   const behaviours: Record<string, Behaviour> = {};

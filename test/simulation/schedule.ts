@@ -32,6 +32,8 @@ export type Happening = { readonly atMs: number } & (
   | { readonly kind: 'diskFull'; readonly forMs: number }
   | { readonly kind: 'diskReadOnly'; readonly forMs: number }
   | { readonly kind: 'diskFailing'; readonly forMs: number }
+  /** Every write takes half of what it is given. */
+  | { readonly kind: 'diskShort'; readonly forMs: number }
   /** No file can be opened: the process has too many open. */
   | { readonly kind: 'noFilesLeft'; readonly forMs: number }
   /** As `diskFailing`, and reading fails too. */
@@ -89,6 +91,7 @@ const FAULTS = {
   diskReadOnly: 1.5,
   diskFailing: 1,
   diskUnreadable: 1,
+  diskShort: 0.5,
   noFilesLeft: 0.7,
   bitRot: 1,
   stateEmptied: 1,
@@ -108,7 +111,17 @@ const ONLY: Readonly<Record<Scenario, readonly (keyof typeof FAULTS)[] | null>> 
   mixed: null,
   quiet: [],
   crashes: ['kill', 'powerCut', 'crashLoop'],
-  disk: ['diskError', 'diskFull', 'diskReadOnly', 'diskFailing', 'diskUnreadable', 'noFilesLeft', 'kill', 'powerCut'],
+  disk: [
+    'diskError',
+    'diskFull',
+    'diskReadOnly',
+    'diskFailing',
+    'diskUnreadable',
+    'diskShort',
+    'noFilesLeft',
+    'kill',
+    'powerCut',
+  ],
   network: ['message', 'partition', 'serverRestart', 'kill'],
   server: ['serverRestart', 'serverRestore', 'cursorReset', 'message', 'kill'],
   tampering: ['bitRot', 'stateEmptied', 'stateOlder', 'stateForeign', 'kill'],
@@ -232,6 +245,7 @@ function faultOne(random: Random, scenario: Scenario): Without<Happening> {
     case 'diskReadOnly':
     case 'diskFailing':
     case 'diskUnreadable':
+    case 'diskShort':
     case 'noFilesLeft':
       return { kind, forMs: random.chance(0.5) ? random.whole(100, 5_000) : random.whole(5_000, 200_000) };
     case 'bitRot':

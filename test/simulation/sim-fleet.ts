@@ -3,7 +3,7 @@
  * and what it makes of what it hears. Shares nothing with the embedded server, so that both can be wrong independently.
  */
 import type { JsonValue } from '../../src/policy/json.ts';
-import type { SimPolicy } from './policies.ts';
+import { outputKeyOf, type SimPolicy } from './policies.ts';
 import type { Timeline } from './timeline.ts';
 
 export interface Reply {
@@ -31,6 +31,9 @@ interface AgentDocument {
   active: boolean;
   /** Its output key was lost: everything is delivered until it is delivered. */
   keyless: boolean;
+  /** The output key that was delivered last, null before the first; and all that were and are not retired. */
+  outputKey: string | null;
+  liveKeys: readonly string[];
 }
 
 /** Everything a server keeps. */
@@ -72,6 +75,8 @@ export interface FleetWitness {
   dispatched(token: string, actions: readonly SimAction[]): void;
   /** A whole request was answered with this status, and nothing looked into. */
   refused(path: string, body: string, status: number): void;
+  /** It believes that the agent holds this policy, and has retired these output keys for it. */
+  retired(keys: readonly string[], believed: { readonly id: string; readonly revision: number }): void;
 }
 
 const IDLE: Reply = { status: 200, text: '{"ack_token":"","action":"checkin"}' };
@@ -118,6 +123,8 @@ export class SimFleet {
       sequence: -1,
       active: true,
       keyless: false,
+      outputKey: null,
+      liveKeys: [],
     };
   }
 
@@ -248,6 +255,9 @@ export class SimFleet {
     if (cursor >= 0) agent.sequence = cursor;
     const effective = this.#effectiveRevision(seen.policyId, seen.revision);
     if (seen.policyId && seen.revision !== undefined) {
+      // A report is an ack, too.
+      if (seen.policyId === agent.policyId && seen.revision > this.#recordedRevision())
+        this.#retireKeys(seen.policyId, seen.revision);
       agent.reportedId = seen.policyId;
       agent.reportedRevision = seen.revision;
     }
@@ -297,7 +307,12 @@ export class SimFleet {
 
   #deliver(policy: SimPolicy, respond: (reply: Reply) => void): void {
     // The key is written to the agent's document before the answer is on its way.
-    this.agent.keyless = false;
+    const key = outputKeyOf(policy);
+    Object.assign(this.agent, {
+      keyless: false,
+      outputKey: key,
+      liveKeys: [...this.agent.liveKeys.filter((each) => each !== key), key],
+    });
     this.#witness.delivered(policy);
     const action = {
       agent_id: this.agentId,
@@ -361,14 +376,28 @@ export class SimFleet {
     if (named) {
       const revision = Number(named[2]);
       const { agent } = this;
-      const record = agent.reportedId === agent.policyId ? agent.reportedRevision : 0;
-      if (named[1] === agent.policyId && revision > record) {
+      if (named[1] === agent.policyId && revision > this.#recordedRevision()) {
+        this.#retireKeys(agent.policyId, revision);
         agent.reportedId = agent.policyId;
         agent.reportedRevision = revision;
       }
       return;
     }
     if (this.actions.find(({ id }) => id === actionId)?.type === 'UNENROLL') this.agent.active = false;
+  }
+
+  #recordedRevision(): number {
+    const { agent } = this;
+    return agent.reportedId === agent.policyId ? agent.reportedRevision : 0;
+  }
+
+  /** Fleet-protocol 3.3: all but the newest are of no use to an agent that holds this. */
+  #retireKeys(id: string, revision: number): void {
+    const { agent } = this;
+    const retired = agent.liveKeys.filter((key) => key !== agent.outputKey);
+    if (retired.length === 0) return;
+    agent.liveKeys = agent.liveKeys.filter((key) => key === agent.outputKey);
+    this.#witness.retired(retired, { id, revision });
   }
 }
 

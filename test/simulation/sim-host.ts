@@ -22,6 +22,8 @@ export interface Process {
   /** Dead, in the program's words. */
   end: string;
   readonly whenEnded: Set<() => void>;
+  /** A child of the program, in its group: it outlives the program when that ends by itself, and is nobody's but the component's. */
+  readonly forked: boolean;
   /** A signal that ends it is on its way. */
   ending?: boolean;
 }
@@ -92,9 +94,14 @@ export class SimHost {
     );
   }
 
+  /** The program itself. */
+  main(component: string): Process | undefined {
+    return this.running(component).find(({ forked }) => !forked);
+  }
+
   /** Those that are ready, by component, with what they run. */
   ready(): Map<string, Ready> {
-    const ready = this.running().filter(({ readySince }) => readySince !== null);
+    const ready = this.running().filter(({ readySince, forked }) => readySince !== null && !forked);
     return new Map(
       ready.map(({ pid, component, hash }) => {
         const record = this.records.get(component);
@@ -106,7 +113,7 @@ export class SimHost {
 
   /** A program ends for a reason of its own. */
   endSome(choose: (running: readonly Process[]) => Process | undefined): void {
-    const chosen = choose(this.running());
+    const chosen = choose(this.running().filter(({ forked }) => !forked));
     if (chosen) this.#end(chosen, 'was killed by the kernel');
   }
 
@@ -283,8 +290,10 @@ export class SimHost {
       reloaded: false,
       end: '',
       whenEnded: new Set(),
+      forked: false,
     };
     this.processes.set(process.pid, process);
+    if (wanted.type === 'job') this.#fork(process);
     this.records.set(wanted.id, {
       type: wanted.type,
       pid: process.pid,
@@ -294,6 +303,13 @@ export class SimHost {
     });
     this.#begin(process);
     return { pid: process.pid, outputFrom: 0 };
+  }
+
+  #fork(parent: Process): void {
+    const pid = this.newPid();
+    const behaviour = parent.behaviour === 'stubborn' ? 'stubborn' : 'ok';
+    const readySince = this.#timeline.nowMs;
+    this.processes.set(pid, { ...parent, pid, behaviour, readySince, whenEnded: new Set(), forked: true });
   }
 
   /** What the program does of itself with the configuration it has now. */

@@ -212,7 +212,8 @@ class SimWorld {
       },
       claimed: (component, _hash, by) => oracle.begins(by, component),
       touched: (component, what) => {
-        if (what === 'terminate') oracle.stops(component, this.#host.running(component)[0]?.hash ?? null);
+        const runs = this.#host.main(component)?.hash ?? null;
+        if (what === 'terminate' || (what === 'kill' && runs !== null)) oracle.stops(component, runs);
         this.#mustNotTouch(component, what);
       },
     });
@@ -244,6 +245,10 @@ class SimWorld {
           oracle.dispatched(token, actions);
         },
         refused: (path, body, status) => oracle.refused(path, body, status),
+        retired: (keys, believed) => {
+          this.#note(`fleet: retires ${keys.join(', ')}, since ${believed.id}:${believed.revision} is held`);
+          oracle.retired(keys, believed);
+        },
       },
     });
     this.#network = new SimNetwork({
@@ -633,6 +638,12 @@ class SimWorld {
           this.#disk.readOnly = false;
         });
         return;
+      case 'diskShort':
+        this.#disk.faults.push({ at: this.#disk.operations, what: 'short', forEver: true });
+        this.#timeline.in(happening.forMs, () => {
+          this.#disk.faults = this.#disk.faults.filter(({ what, forEver }) => what !== 'short' || !forEver);
+        });
+        return;
       case 'noFilesLeft':
         this.#oracle.readsFailUntil(this.#timeline.nowMs + happening.forMs + 60_000);
         this.#disk.faults.push({ at: this.#disk.operations, what: 'EMFILE', forEver: true });
@@ -834,8 +845,10 @@ class SimWorld {
     if (policy === undefined) return '';
     const wanted = renderHere(canonicalJson(policy.body)).components;
     for (const { id, hash: rendered } of wanted) {
-      const running = this.#host.running(id);
+      const running = this.#host.running(id).filter(({ forked }) => !forked);
       if (running.length > 1) return `${id} runs ${running.length} times`;
+      const left = this.#host.running(id).length > 0 && running.length === 0;
+      if (left && !this.#gaveUp(id)) return `only what ${id} has forked runs`;
       const behaviour = policy.behaviours[id];
       if (behaviour !== 'ok' && behaviour !== 'stubborn') continue;
       // Its spec lets it be given up; that is said, and not the policy's fault.
