@@ -1,14 +1,16 @@
 /** Agents that are broken on purpose, at least one a promise: an oracle that does not notice them proves nothing. */
 
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { ActorSystem, AnyActorRef } from 'xstate';
+import { type ActorSystem, type AnyActorRef, fromPromise } from 'xstate';
 import type * as Agent from '../../src/machines/agent.ts';
 import type { AgentContext } from '../../src/machines/agent-context.ts';
+import type { Claimed } from '../../src/machines/component-setup.ts';
 import type { Facts } from '../../src/machines/facts.ts';
 import type * as Decisions from '../../src/machines/gateway-decisions.ts';
 import type * as ReportModule from '../../src/machines/report.ts';
 import type * as RulesModule from '../../src/machines/rules.ts';
 import type * as VerdictModule from '../../src/machines/verdict.ts';
+import type { WantedComponent } from '../../src/policy/component.ts';
 import type * as StoreModule from '../../src/services/store/store.ts';
 import type { World } from '../../src/world.ts';
 import { PROMISES, type PromiseName } from './oracle.ts';
@@ -198,7 +200,36 @@ const A_CRASH_LOOP: readonly Happening[] = [
   { atMs: 60_000, kind: 'crashLoop', times: 8 },
 ];
 
+/** A program that forks ends by itself. */
+const A_FALL: readonly Happening[] = [
+  { ...(A_CRASH_LOOP[0] as Happening & { readonly kind: 'publish' }), webs: [], jobs: ['c'] },
+  { atMs: 60_000, kind: 'programEnds' },
+];
+
+/** Programs are started without a look at what is left of the ones before. */
+const withoutClearing = (world: World): World => ({
+  ...world,
+  processes: (options) => {
+    const { component, components } = world.processes(options);
+    return {
+      components,
+      component: {
+        ...component,
+        claim: fromPromise<Claimed, { readonly component: WantedComponent }>(async () => ({ pid: null })),
+        kill: fromPromise<void, { readonly id: string }>(async () => {}),
+      },
+    };
+  },
+});
+
 const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'starts a program beside what it has forked',
+    breaks: ['P3'],
+    scenario: A_FALL,
+    from: 0,
+    patch: withoutClearing,
+  },
   {
     name: 'acks a policy when it is received',
     breaks: ['P1'],

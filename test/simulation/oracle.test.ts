@@ -1,4 +1,4 @@
-/** What the oracle calls a stop for no reason but that the state directory was tampered with (P8). */
+/** What the oracle calls a stop for no reason but that the state directory was tampered with (P8), and what it makes of keys that are retired (P1). */
 import { describe, expect, test } from 'vitest';
 import { type AgentContext, initialContext } from '../../src/machines/agent-context.ts';
 import { emptyFacts, type Facts } from '../../src/machines/facts.ts';
@@ -32,12 +32,15 @@ const holding = (...policies: readonly SimPolicy[]): Facts => ({
 });
 
 /** An oracle that has seen last good replayed. */
-function watching(): Oracle {
+function watching(held: Facts | null = null): Oracle {
   const oracle = new Oracle({
     nowMs: 1_000,
     wallMs: 1_000,
     bootId: 'boot',
-    durable: () => Promise.reject(new Error('not looked at here')),
+    durable: async () => {
+      if (held === null) throw new Error('not looked at here');
+      return { facts: held, sequence: 1, readable: new Set(), findings: [] };
+    },
     readyComponents: () => new Map([...runsOf(GOOD)].map(([id, hash]) => [id, { hash, confirmed: true }])),
     attemptLimit: 3,
   });
@@ -106,5 +109,27 @@ describe('after the state was tampered with', () => {
     oracle.tampered(true);
     oracle.applies(LIFE, 'revert', CHANGED.hash);
     expect(brokenBy(oracle, 'web-default-b', runsOf(GOOD).get('web-default-b'))).toBe(true);
+  });
+});
+
+describe('when Fleet retires output keys', () => {
+  const NEWER = policyOf({ ...wish, revision: 2, webs: ['a'], jobs: [], key: 'newer' });
+
+  async function isBroken(held: SimPolicy, keys: readonly string[], believed: SimPolicy): Promise<boolean> {
+    const oracle = watching(holding(held));
+    oracle.knows(NEWER);
+    oracle.retired(keys, believed);
+    await oracle.look();
+    return oracle.violations.some(({ promise }) => promise === 'P1');
+  }
+
+  test('that of what is held is gone where Fleet believes that a newer policy is held', async () => {
+    expect(await isBroken(GOOD, ['key'], NEWER)).toBe(true);
+  });
+
+  test('nothing is lost where that policy is held, or another key is retired', async () => {
+    expect(await isBroken(NEWER, ['key'], NEWER)).toBe(false);
+    expect(await isBroken(NEWER, ['newer'], GOOD)).toBe(false);
+    expect(await isBroken(GOOD, ['another'], NEWER)).toBe(false);
   });
 });
