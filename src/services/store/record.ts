@@ -100,6 +100,11 @@ export function restoreSpilled(decoded: Decoded, texts: ReadonlyMap<string, stri
   return factsSchema.parse(facts);
 }
 
+/** Hashes of the objects that a record names. */
+export function namesOf({ facts, spilled }: Decoded): ReadonlySet<string> {
+  return new Set([...policiesNamed(facts), ...Object.values(spilled)]);
+}
+
 /** The policies whose bytes are kept: every generation, the candidate and the newest of the rejected, which is the first. */
 export function policiesNamed(facts: Facts): readonly string[] {
   return [...new Set([...mustBeHeld(facts), ...facts.rejected.slice(0, 1).map((rejection) => rejection.hash)])];

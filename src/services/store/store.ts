@@ -8,24 +8,12 @@ import type { Facts } from '../../machines/facts.ts';
 import { type HomePaths, homePaths } from '../home.ts';
 import { errnoOf, type Files, inWords, replaceFile, statIfThere } from './files.ts';
 import { encodeFrame, FRAME_MAX_BYTES, hashOf } from './frame.ts';
-import { type Keyring, lockedWhy, NO_KEYS } from './keyring.ts';
+import { type Keyring, NO_KEYS } from './keyring.ts';
 import { ObjectFolder } from './objects.ts';
+import { type Found, type Holding, openSlots } from './opening.ts';
 import { type Finding, type Quarantine, quarantined, setAside } from './quarantine.ts';
-import { type Decoded, encodePayload, mustBeHeld, policiesNamed, restoreSpilled, SLOT_BYTES } from './record.ts';
-import {
-  besideSlot,
-  type FileIdentity,
-  identityOf,
-  isSame,
-  type Judged,
-  judgeSlot,
-  type LockedVerdict,
-  placeOf,
-  type Slot,
-  sameFile,
-  type WholeVerdict,
-  writeSlot,
-} from './slot.ts';
+import { encodePayload, mustBeHeld, namesOf, policiesNamed, restoreSpilled, SLOT_BYTES } from './record.ts';
+import { type FileIdentity, identityOf, isSame, judgeSlot, placeOf, type Slot, sameFile, writeSlot } from './slot.ts';
 
 export interface StoreOptions {
   readonly files: Files;
@@ -95,8 +83,21 @@ interface Root {
 
 /** Opens the state directory of `home`. Whatever it holds, this succeeds (P11); what was strange about it is in the findings. */
 export async function openStore(options: StoreOptions): Promise<Opened> {
-  const store = new Store(options);
-  return store.open();
+  const { files, home, agentId, now, keys = NO_KEYS, lookOnly = false } = options;
+  const { abandonLocked = false, abandonUnread = false } = options;
+  const { slots, quarantine: directory } = homePaths(home);
+  const quarantine: Quarantine = { files, directory, now };
+  const found = await openSlots({ files, slots, quarantine, keys, agentId, lookOnly, abandonLocked, abandonUnread });
+  const store = new Store(options, quarantine, found);
+  const { facts, findings } = await store.load();
+  const ofKeys: Finding[] = keys.refusal === null ? [] : [{ kind: 'key', message: keys.refusal.message }];
+  return {
+    store,
+    facts,
+    findings: [...found.findings, ...findings, ...keys.findings, ...ofKeys],
+    unread: found.unread,
+    locked: [...found.locked],
+  };
 }
 
 export class Store {
@@ -106,33 +107,23 @@ export class Store {
   readonly #lookOnly: boolean;
   readonly #slotBytes: number;
   readonly #keys: Keyring;
-  readonly #abandonLocked: boolean;
-  readonly #abandonUnread: boolean;
   readonly #quarantine: Quarantine;
   readonly #objects: ObjectFolder;
-  /** The two slots this process writes to. */
-  #pair: readonly [Slot, Slot];
+  /** What there was at the start. */
+  readonly #found: Found;
   /** Where the newest record is; null: nowhere. */
-  #holder: Slot | null = null;
-  #root: Root | null = null;
+  #holder: Slot | null;
+  #root: Root | null;
   /** What the record before the newest names: kept as long as its slot may have to be fallen back on. */
-  #namesBefore: ReadonlySet<string> = new Set();
+  #namesBefore: ReadonlySet<string>;
   /** The objects' directory as it was last seen. */
   #objectsAt: FileIdentity | null = null;
   /** The newest record, the slots and their directories were synced by this process and are still in place. */
   #settled = false;
-  /** Something here is another's to read, or needs a key that is not here: what it names is not known, so no object is removed. */
-  #keepsAll = false;
-  readonly #locked = new Set<string>();
   /** Slots whose bytes are wrong and could not be moved: what reads wrong may lie over a whole, newer record that only a power cut brings back. */
-  readonly #unsure = new Set<Slot>();
-  /** See {@link Opened.unread}. */
-  #unread: string | null = null;
+  readonly #unsure: Set<Slot>;
   /** Records of this agent outside the pair that is written to. */
-  #leftOver: readonly string[] = [];
-  #torn = 0;
-  /** Highest sequence seen in any slot: a new record is above it, even one that was not usable. */
-  #sequenceSeen = 0;
+  #leftOver: readonly string[];
   /** Canonical text of the policies that the facts name, so that an emptied directory can be written again. */
   readonly #policies = new Map<string, string>();
   #policyYml: string | null | undefined;
@@ -140,164 +131,31 @@ export class Store {
   #closed = false;
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(options: StoreOptions) {
+  constructor(options: StoreOptions, quarantine: Quarantine, found: Found) {
     this.#files = options.files;
     this.#paths = homePaths(options.home);
     this.#agentId = options.agentId;
     this.#lookOnly = options.lookOnly ?? false;
     this.#slotBytes = options.slotBytes ?? SLOT_BYTES;
     this.#keys = options.keys ?? NO_KEYS;
-    this.#abandonLocked = options.abandonLocked ?? false;
-    this.#abandonUnread = options.abandonUnread ?? false;
-    this.#quarantine = { files: options.files, directory: this.#paths.quarantine, now: options.now };
-    this.#objects = new ObjectFolder(this.#paths.objects, this.#quarantine, this.#keys);
-    this.#pair = slotsAt(this.#paths.slots);
+    this.#quarantine = quarantine;
+    this.#objects = new ObjectFolder(this.#paths.objects, quarantine, this.#keys);
+    const { newest, names, leftOver, unsure } = found;
+    this.#found = found;
+    this.#holder = newest?.slot ?? null;
+    this.#root = newest && rootOf(newest);
+    this.#namesBefore = names;
+    this.#leftOver = leftOver;
+    this.#unsure = new Set(unsure);
+    if (newest !== null) this.#objects.belongTo(newest.verdict.agentId);
   }
 
-  /** Reads what is there. Called once, by {@link openStore}. */
-  async open(): Promise<Opened> {
+  /** Reads what the record names, each thing judged by itself: an object never makes the record invalid. Called once, by {@link openStore}. */
+  async load(): Promise<{ readonly facts: Facts | null; readonly findings: readonly Finding[] }> {
     const findings: Finding[] = [];
-    const usual = this.#pair;
-    // Where the usual slots are not this version's or this key's to write, it keeps its own beside them.
-    const beside = slotsAt([besideSlot(usual[0].path), besideSlot(usual[1].path)]);
-    const judged: Judged[] = [];
-    for (const slot of [...usual, ...beside]) judged.push(await judgeSlot(this.#files, slot, this.#keys.read));
-    this.#unread = this.#abandonUnread ? null : whyUnread(judged);
-    const newest = this.#choose(judged, usual);
-    for (const { slot, verdict } of judged) {
-      if (!this.#staysInPlace(slot, verdict, usual, newest)) continue;
-      this.#keepsAll = true;
-      if (usual.includes(slot)) this.#pair = beside;
-    }
-    this.#leftOver = judged
-      .filter(
-        ({ slot, verdict }) =>
-          !this.#pair.includes(slot) && verdict.state === 'whole' && !this.#isForeign(verdict.agentId),
-      )
-      .map(({ slot }) => slot.path);
-    for (const each of judged) await this.#dispose(each, usual, newest, findings);
-    const facts = newest === null ? null : await this.#load(newest.verdict.decoded, findings);
-    findings.push(...this.#keys.findings);
-    if (this.#keys.refusal !== null) findings.push({ kind: 'key', message: this.#keys.refusal.message });
-    return { store: this, facts, findings, unread: this.#unread, locked: [...this.#locked] };
-  }
-
-  /** Finds the record that counts: the newest, unless that one was begun only because an older one could not be read then. */
-  #choose(judged: readonly Judged[], usual: readonly Slot[]): Chosen | null {
-    const whole = judged.filter((each): each is Chosen => each.verdict.state === 'whole');
-    const sequences = judged.flatMap(({ verdict }) => ('sequence' in verdict ? [verdict.sequence] : []));
-    this.#sequenceSeen = Math.max(0, ...sequences.filter(Number.isSafeInteger));
-    const ours = whole
-      .filter(({ verdict }) => this.#agentId === null || verdict.agentId === this.#agentId)
-      .toSorted((a, b) => b.verdict.sequence - a.verdict.sequence);
-    const newest = ours[0] ?? null;
-    const isStopgap = newest !== null && !usual.includes(newest.slot) && holdsNothing(newest.verdict.decoded.facts);
-    const chosen = isStopgap ? (ours.find(({ slot }) => usual.includes(slot)) ?? newest) : newest;
-    if (chosen === null) return null;
-    const { decoded, sequence, bytes, keyId, agentId } = chosen.verdict;
-    this.#holder = chosen.slot;
-    this.#root = { facts: decoded.facts, sequence, bytes, keyId, spilled: new Map(), names: namesOf(decoded) };
-    this.#namesBefore = new Set(ours.flatMap(({ verdict }) => [...namesOf(verdict.decoded)]));
-    this.#objects.belongTo(agentId);
-    return chosen;
-  }
-
-  /**
-   * A slot of a newer format, or one that needs a key that is not here: it is left as it is, for whoever can read it. One of the usual pair that
-   * has a newer record beside it was on its way out.
-   */
-  #staysInPlace(slot: Slot, verdict: Judged['verdict'], usual: readonly Slot[], newest: Chosen | null): boolean {
-    if (verdict.state === 'newer') return true;
-    if (verdict.state !== 'locked' || this.#abandonLocked || this.#isForeign(verdict.subject)) return false;
-    if (!usual.includes(slot)) return this.#pair === usual;
-    return !(newest && usual.includes(newest.slot) && newest.verdict.sequence > verdict.sequence);
-  }
-
-  #isForeign(agentId: string): boolean {
-    return this.#agentId !== null && agentId !== this.#agentId;
-  }
-
-  /** Deals with one slot that was not chosen. */
-  async #dispose(
-    { slot, verdict }: Judged,
-    usual: readonly Slot[],
-    newest: Chosen | null,
-    findings: Finding[],
-  ): Promise<void> {
-    const { path } = slot;
-    if (this.#keys.write !== null && verdict.state !== 'missing' && verdict.state !== 'blank')
-      slot.wipe = !('keyId' in verdict && verdict.keyId === this.#keys.write.id);
-    switch (verdict.state) {
-      case 'missing':
-      case 'blank':
-        return;
-      case 'newer': {
-        const message = `${path} was written by a newer version (format ${verdict.format}): it is left as it is`;
-        findings.push({ kind: 'newer', message });
-        return;
-      }
-      case 'whole': {
-        if (verdict.writtenFor !== placeOf(slot)) {
-          const message = `${path} holds the record of ${verdict.writtenFor}: files were mixed up; it is used all the same`;
-          findings.push({ kind: 'misplaced', message });
-        }
-        // That of '' are the starts before the first enrollment: nothing of value, and no other agent's.
-        if (slot === this.#holder || !this.#isForeign(verdict.agentId) || verdict.agentId === '') return;
-        return this.#setForeignAside(slot, verdict.agentId, findings);
-      }
-      case 'locked':
-        if (this.#isForeign(verdict.subject)) return this.#setForeignAside(slot, verdict.subject, findings);
-        return this.#disposeLocked(slot, verdict, this.#staysInPlace(slot, verdict, usual, newest), findings);
-      case 'damaged':
-        if (newest === null) break;
-        this.#torn += 1;
-        findings.push({
-          kind: 'torn',
-          message: `${path} is not whole, as a power cut leaves it: ${verdict.why}; the other slot is good`,
-        });
-        return;
-      case 'unreadable':
-        if (!verdict.mayPass || this.#unread === null) break;
-        findings.push({ kind: 'unreadable', message: this.#unread });
-        return;
-    }
-    findings.push({ kind: verdict.state, message: `${path} could not be read: ${verdict.why}` });
-    await this.#away(slot, verdict.why, findings);
-    if (slot.identity !== null) this.#unsure.add(slot);
-  }
-
-  async #setForeignAside(slot: Slot, agentId: string, findings: Finding[]): Promise<void> {
-    const message = `${slot.path} belongs to another agent (${agentId})`;
-    findings.push({ kind: 'foreign', message: `${message}: it was set aside` });
-    return this.#away(slot, message, findings);
-  }
-
-  async #disposeLocked(slot: Slot, { keyId }: LockedVerdict, stays: boolean, findings: Finding[]): Promise<void> {
-    const why = lockedWhy(keyId, this.#keys);
-    if (stays) {
-      if (this.#locked.has(keyId)) return;
-      this.#locked.add(keyId);
-      const message =
-        `${slot.path} could not be read: ${why}. It is kept as it is: put that key back and run \`holdfast restart\`; ` +
-        'until then this agent goes on without it and asks Fleet for everything (`holdfast rekey --abandon` gives it up)';
-      findings.push({ kind: 'locked', message });
-      return;
-    }
-    findings.push({ kind: 'locked', message: `${slot.path} could not be read: ${why}` });
-    await this.#away(slot, why, findings);
-    // What could not be moved is not written over: a commit tries again first.
-    slot.identity = null;
-  }
-
-  async #away(slot: Slot, why: string, findings: Finding[]): Promise<void> {
-    if (this.#lookOnly || this.#unread !== null) return;
-    if (await setAside(this.#quarantine, slot.path, why, findings)) slot.identity = null;
-  }
-
-  /** Reads what the chosen record names, each thing judged by itself: an object never makes the record invalid. */
-  async #load(decoded: Decoded, findings: Finding[]): Promise<Facts | null> {
     const root = this.#root;
-    if (root === null) return null;
+    const decoded = this.#found.newest?.verdict.decoded;
+    if (root === null || decoded === undefined) return { facts: null, findings };
     const texts = new Map<string, string>();
     const policies = new Set(policiesNamed(root.facts));
     for (const hash of root.names) {
@@ -310,7 +168,7 @@ export class Store {
     const facts = restoreSpilled(decoded, texts);
     const spilled = new Map([...texts].filter(([hash]) => Object.values(decoded.spilled).includes(hash)));
     this.#root = { ...root, facts, spilled };
-    return facts;
+    return { facts, findings };
   }
 
   /**
@@ -329,11 +187,13 @@ export class Store {
       if (hashOf(text) !== hash)
         throw new HoldfastError('INTERNAL', `the text given for policy ${hash} is another policy's`);
     }
-    if (this.#unread !== null) throw new HoldfastError('STORE_READ_FAILED', this.#unread);
+    const { unread, pair, sequence: sequenceFound } = this.#found;
+    if (unread !== null) throw new HoldfastError('STORE_READ_FAILED', unread);
     const { refusal } = this.#keys;
     if (refusal !== null) throw new HoldfastError(refusal.code, refusal.message);
-    const sequence = Math.max(this.#sequenceSeen, this.#root?.sequence ?? 0) + 1;
-    const target = this.#pair[0] === this.#holder ? this.#pair[1] : this.#pair[0];
+    // Above every sequence that is there, also of a record that is of no use.
+    const sequence = Math.max(sequenceFound, this.#root?.sequence ?? 0) + 1;
+    const target = pair[0] === this.#holder ? pair[1] : pair[0];
     this.#objects.belongTo(this.#agentId ?? facts.agentId);
     const next = this.#encode(facts, sequence, target);
     const texts = new Map([...this.#policies, ...next.spilled, ...given]);
@@ -351,7 +211,6 @@ export class Store {
     this.#namesBefore = this.#root?.names ?? new Set();
     this.#holder = target;
     this.#root = next;
-    this.#sequenceSeen = sequence;
     this.#remember(facts, texts);
     await this.#collect();
     await this.#show(policyYml, findings);
@@ -388,7 +247,7 @@ export class Store {
 
   /** Compares what lies at the slots' paths with what was last written there. */
   async #notice(findings: Finding[]): Promise<void> {
-    for (const slot of new Set([...this.#pair, ...(this.#holder ? [this.#holder] : [])])) {
+    for (const slot of new Set([...this.#found.pair, ...(this.#holder ? [this.#holder] : [])])) {
       const stat = await statIfThere(this.#files, slot.path);
       if (stat?.kind === 'file' && isSame(slot.identity, stat)) continue;
       if (stat !== null) {
@@ -431,7 +290,7 @@ export class Store {
       await writeSlot(this.#files, this.#holder, this.#root.bytes, this.#slotBytes);
       this.#holder.wipe = wipe;
     }
-    for (const slot of this.#pair) {
+    for (const slot of this.#found.pair) {
       if (slot.identity !== null && !this.#unsure.has(slot)) continue;
       slot.wipe ||= slot.identity !== null;
       await writeSlot(this.#files, slot, Buffer.alloc(0), this.#slotBytes);
@@ -488,7 +347,7 @@ export class Store {
   /** Removes objects nothing names any more. Nothing is ever removed for a record that holds no policy, or beside one that cannot be read. */
   async #collect(): Promise<void> {
     const root = this.#root;
-    if (root === null || this.#keepsAll || root.facts.generations.length === 0) return;
+    if (root === null || this.#found.hasOthers || root.facts.generations.length === 0) return;
     const kept = new Set([...root.names, ...this.#namesBefore]);
     const key = [...kept].toSorted().join();
     if (key === this.#collectedFor) return;
@@ -564,9 +423,12 @@ export class Store {
     return {
       sequence: this.#root?.sequence ?? 0,
       encrypted:
-        this.#keys.write !== null || this.#keys.refusal !== null || this.#locked.size > 0 || this.#root?.keyId != null,
+        this.#keys.write !== null ||
+        this.#keys.refusal !== null ||
+        this.#found.locked.size > 0 ||
+        this.#root?.keyId != null,
       quarantined: await quarantined(this.#files, this.#paths.quarantine),
-      torn: this.#torn,
+      torn: this.#found.torn,
     };
   }
 
@@ -609,33 +471,9 @@ export class Store {
   }
 }
 
-/** The first slot that may be readable later. What is newest is not known then, whatever the other slot holds. */
-function whyUnread(judged: readonly Judged[]): string | null {
-  for (const { slot, verdict } of judged) {
-    if (verdict.state !== 'unreadable' || !verdict.mayPass) continue;
-    return `${slot.path} cannot be read: ${verdict.why}; nothing is written before it can be, or is given up`;
-  }
-  return null;
-}
-
-type Chosen = Judged & { readonly verdict: WholeVerdict };
-
-/** Nothing was ever delivered to this record. */
-function holdsNothing(facts: Facts): boolean {
-  const { deliveryToken, generations, candidate, received, rejected, journal, outbox, unenrolled } = facts;
-  const lists = [generations, rejected, journal, outbox];
-  return deliveryToken === '' && !candidate && !received && !unenrolled && lists.every((list) => list.length === 0);
-}
-
-function namesOf(decoded: Decoded): ReadonlySet<string> {
-  return new Set([...policiesNamed(decoded.facts), ...Object.values(decoded.spilled)]);
-}
-
-function slotsAt(paths: readonly [string, string]): readonly [Slot, Slot] {
-  return [
-    { path: paths[0], identity: null, wipe: false },
-    { path: paths[1], identity: null, wipe: false },
-  ];
+function rootOf({ verdict }: Holding): Root {
+  const { decoded, sequence, bytes, keyId } = verdict;
+  return { facts: decoded.facts, sequence, bytes, keyId, spilled: new Map(), names: namesOf(decoded) };
 }
 
 function writeFailed(error: unknown): HoldfastError {
