@@ -9,7 +9,7 @@ import { componentMachine } from './machines/component.ts';
 import { componentsMachine } from './machines/components.ts';
 import { type DeliveryNews, emptyFacts, type Facts } from './machines/facts.ts';
 import { gatewayMachine } from './machines/gateway.ts';
-import { GATEWAY_TIMINGS } from './machines/gateway-decisions.ts';
+import { GATEWAY_TIMINGS } from './machines/gateway-context.ts';
 import { buildReport } from './machines/report.ts';
 import { advance, type Rules } from './machines/rules.ts';
 import { type StoreRequest, storeMachine } from './machines/store.ts';

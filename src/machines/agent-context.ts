@@ -6,7 +6,7 @@ import type { AckerInput } from './acker-decisions.ts';
 import type { ComponentsInput } from './components-setup.ts';
 import { type Growing, remainingMs } from './deadline.ts';
 import { type Deadline, emptyFacts, type Facts } from './facts.ts';
-import type { GatewayInput, GatewayTimings } from './gateway-decisions.ts';
+import type { GatewayInput, GatewayTimings } from './gateway-context.ts';
 import { stillNamed } from './held.ts';
 import { nameOf } from './naming.ts';
 import { buildReport } from './report.ts';

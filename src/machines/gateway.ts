@@ -1,14 +1,15 @@
 /** The conversation with Fleet: one long poll at a time, what it brings handed to the dispatcher, and never faster than it does good. Diagram: diagrams/gateway.md */
 import { assign, setup } from 'xstate';
 import type { Generation } from './facts.ts';
-import type {
-  Decoded,
-  GatewayContext,
-  GatewayInput,
-  PollOutcome,
-  PollRequest,
-  VerifiedHeld,
-} from './gateway-decisions.ts';
+import {
+  type Decoded,
+  type GatewayContext,
+  type GatewayInput,
+  initialContext,
+  type PollOutcome,
+  type PollRequest,
+  type VerifiedHeld,
+} from './gateway-context.ts';
 import * as decide from './gateway-decisions.ts';
 import { type GatewayEvent, tell, unwired } from './system.ts';
 
@@ -116,7 +117,7 @@ export const gatewayMachine = setup({
   },
 }).createMachine({
   id: 'gateway',
-  context: ({ input }) => decide.initialContext(input),
+  context: ({ input }) => initialContext(input),
   initial: 'opening',
   on: {
     'facts.changed': [

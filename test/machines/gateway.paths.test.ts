@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { gatewayMachine } from '../../src/machines/gateway.ts';
-import { GATEWAY_TIMINGS, type GatewayContext } from '../../src/machines/gateway-decisions.ts';
+import { GATEWAY_TIMINGS, type GatewayContext } from '../../src/machines/gateway-context.ts';
 import { describePaths, type Told } from '../support/paths.ts';
 import { AT, answered, factsWith, failure, generation, report } from './link-fixtures.ts';
 

@@ -7,7 +7,7 @@ import {
   type GatewayInput,
   type PollOutcome,
   type PollRequest,
-} from '../../src/machines/gateway-decisions.ts';
+} from '../../src/machines/gateway-context.ts';
 import type { FailureKind } from '../../src/machines/link.ts';
 import type { GatewayEvent, LinkStatus } from '../../src/machines/system.ts';
 import { actionNamed } from '../support/agent-world.ts';

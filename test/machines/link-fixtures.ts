@@ -1,6 +1,6 @@
 /** Facts, reports and outcomes for the tests of the actors that talk to Fleet. */
 import { emptyFacts, type Facts, type Generation, type OwedAck } from '../../src/machines/facts.ts';
-import type { PollAnswer } from '../../src/machines/gateway-decisions.ts';
+import type { PollAnswer } from '../../src/machines/gateway-context.ts';
 import type { FailureKind, LinkFailure } from '../../src/machines/link.ts';
 import type { Report } from '../../src/machines/system.ts';
 

@@ -12,7 +12,7 @@ import {
   type Facts,
   type Generation,
 } from '../../src/machines/facts.ts';
-import { GATEWAY_TIMINGS } from '../../src/machines/gateway-decisions.ts';
+import { GATEWAY_TIMINGS } from '../../src/machines/gateway-context.ts';
 import { advance, bodiesNamed, nameOf, type Rules } from '../../src/machines/rules.ts';
 import { type StoreRequest, storeMachine } from '../../src/machines/store.ts';
 import type { Report } from '../../src/machines/system.ts';

@@ -1,6 +1,6 @@
 /** The bodies of requests to Fleet, made from what the machines say. Pure. */
 import type { OwedAck } from '../../machines/facts.ts';
-import type { PollRequest } from '../../machines/gateway-decisions.ts';
+import type { PollRequest } from '../../machines/gateway-context.ts';
 import type { ComponentState, ComponentStatus } from '../../policy/component.ts';
 import type {
   AckEvent,

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { asHoldfastError } from '../../errors.ts';
 import type { DeliveredAction } from '../../machines/facts.ts';
-import type { Decoded } from '../../machines/gateway-decisions.ts';
+import type { Decoded } from '../../machines/gateway-context.ts';
 import { canonicalJson } from '../../policy/canonical.ts';
 import { type PolicyBody, policyBody } from '../../policy/identity.ts';
 import { getOwn, isObject, type JsonValue, parseJson } from '../../policy/json.ts';

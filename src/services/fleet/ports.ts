@@ -4,7 +4,7 @@ import type { Problem } from '../../errors.ts';
 import type { AckOutcome, AckRequest, AuditOutcome, AuditRequest } from '../../machines/acker-decisions.ts';
 import type { EnrollOutcome, EnrollRequestInput } from '../../machines/enrollment.ts';
 import type { Generation } from '../../machines/facts.ts';
-import type { Decoded, PollOutcome, PollRequest, VerifiedHeld } from '../../machines/gateway-decisions.ts';
+import type { Decoded, PollOutcome, PollRequest, VerifiedHeld } from '../../machines/gateway-context.ts';
 import type { LinkFailure } from '../../machines/link.ts';
 import { getOwn, isObject, parseJson } from '../../policy/json.ts';
 import {

@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { PollOutcome } from '../../../src/machines/gateway-decisions.ts';
+import type { PollOutcome } from '../../../src/machines/gateway-context.ts';
 import { IDLE_CHECKIN_BODY } from '../../../src/wire/fleet.ts';
 import { report } from '../../machines/link-fixtures.ts';
 import { type FakeServer, type Handler, json, startFakeServer } from './fake-server.ts';

@@ -12,7 +12,7 @@ import {
 } from '../../../src/machines/enrollment.ts';
 import { type Change, emptyFacts, type Facts } from '../../../src/machines/facts.ts';
 import { gatewayMachine } from '../../../src/machines/gateway.ts';
-import { GATEWAY_TIMINGS, type GatewayTimings } from '../../../src/machines/gateway-decisions.ts';
+import { GATEWAY_TIMINGS, type GatewayTimings } from '../../../src/machines/gateway-context.ts';
 import { advance } from '../../../src/machines/rules.ts';
 import type { AgentEvent, LinkStatus, Report, StoreEvent } from '../../../src/machines/system.ts';
 import { enrollPorts } from '../../../src/services/fleet/ports.ts';

@@ -1,5 +1,5 @@
 /** Host facts, settings and requests for the tests of the Fleet client. */
-import type { PollRequest } from '../../../src/machines/gateway-decisions.ts';
+import type { PollRequest } from '../../../src/machines/gateway-context.ts';
 import type { LocalFacts } from '../../../src/services/fleet/bodies.ts';
 import { type FleetPortsOptions, fleetPorts } from '../../../src/services/fleet/ports.ts';
 import { systemClock } from '../../../src/services/host/clock.ts';
