@@ -276,13 +276,13 @@ export const agentSetup = setup({
       plan: `plan-${context.plansMade + 1}`,
     })),
     'replay it': enqueueActions(({ context, enqueue }, params: { body: PolicyBody | null }) => {
-      if (params.body !== null) enqueue(applying(context.plan, 'replay', params.body));
+      if (params.body !== null) enqueue(applying(context, 'replay', params.body));
     }),
     'apply it': enqueueActions(({ context, enqueue }, params: { body: PolicyBody }) => {
-      enqueue(applying(context.plan, 'fresh', params.body));
+      enqueue(applying(context, 'fresh', params.body));
     }),
     'go back to it': enqueueActions(({ context, enqueue }, params: { body: PolicyBody }) => {
-      enqueue(applying(context.plan, 'revert', params.body));
+      enqueue(applying(context, 'revert', params.body));
     }),
     'leave the components alone': tell('components', { type: 'components.leave' }),
     'stop the components': tell('components', ({ context }: { context: AgentContext }) => ({
@@ -331,8 +331,15 @@ function asking(id: string, changes: readonly Change[]) {
   return tell<AgentContext, AgentEvent, 'store'>('store', { type: 'store.change', from: 'agent', id, changes });
 }
 
-function applying(plan: string, mode: 'fresh' | 'replay' | 'revert', policy: PolicyBody) {
-  return tell<AgentContext, AgentEvent, 'components'>('components', { type: 'components.apply', plan, mode, policy });
+function applying({ plan, facts }: AgentContext, mode: 'fresh' | 'replay' | 'revert', policy: PolicyBody) {
+  const lastGood = mode === 'fresh' ? (facts.generations[facts.runs]?.hash ?? null) : policy.hash;
+  return tell<AgentContext, AgentEvent, 'components'>('components', {
+    type: 'components.apply',
+    plan,
+    mode,
+    policy,
+    lastGood,
+  });
 }
 
 /** Whether the components outlive this start. In safe mode nothing is started, stopped or changed, not even at the end, however it is asked for. */

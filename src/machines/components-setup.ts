@@ -80,8 +80,14 @@ export interface ComponentsContext extends ComponentsInput {
   readonly problems: readonly ComponentProblem[];
   readonly running: Readonly<Record<string, Running>>;
   readonly recorded: readonly Recorded[];
-  /** What runs is last good (or on its way back to it), not a candidate on trial. */
+  /** What runs was confirmed, or is last good on its way to it: it is no candidate on trial. */
   readonly runsLastGood: boolean;
+  /** Hash of the policy in flight, or of the last one; of the one that was confirmed last; and of what is last good. */
+  readonly policyHash: string;
+  readonly confirmedHash: string | null;
+  readonly lastGood: string | null;
+  /** What a policy is held against, should the one that was confirmed last be overtaken before it is last good. */
+  readonly baselineBefore: readonly string[];
   /** What runs was left alone in safe mode: it is on record, and nobody here looks after it. */
   readonly leftAlone: boolean;
   /** As it was confirmed last: what the way back brings when it cannot be rendered any more. */
@@ -229,7 +235,13 @@ export const componentsSetup = setup({
     refuseBroken: assign(({ context }) => ({
       refusal: { kind: 'health' as const, reason: refusalOf(context) ?? verdictAtTheEnd(context) ?? '' },
     })),
-    acceptWhatRuns: assign(({ context }) => ({ runsLastGood: true, touched: [], confirmed: context.wanted })),
+    acceptWhatRuns: assign(({ context }) => ({
+      runsLastGood: true,
+      touched: [],
+      confirmed: context.wanted,
+      confirmedHash: context.policyHash,
+      baselineBefore: context.baseline,
+    })),
     tellIssued: tell('agent', ({ context }) => ({ type: 'components.issued', plan: context.plan })),
     tellConfirmed: tell('agent', ({ context }) => ({
       type: 'components.confirmed',
@@ -285,6 +297,8 @@ function takeApply(event: Event): Partial<ComponentsContext> {
     plan: event.plan,
     mode: event.mode,
     policyText: event.policy.text,
+    policyHash: event.policy.hash,
+    lastGood: event.lastGood,
     rendering: NOTHING,
     steps: [],
     refusal: null,
@@ -292,22 +306,31 @@ function takeApply(event: Event): Partial<ComponentsContext> {
 }
 
 /**
- * Taken before the first change to last good; a candidate that supersedes another is held against the same. While the way back or a
- * replay is not confirmed, what was healthy before it is still what a policy can break. So is what safe mode left running, and what runs on
- * from an earlier start since its spec cannot be used.
+ * Taken before the first change to last good; a candidate that supersedes another is held against the same, also one that was confirmed and could
+ * not be made durable meanwhile: the way back leads to last good, not to it. While the way back or a replay is not confirmed, what was healthy
+ * before it is still what a policy can break. So is what safe mode left running, and what runs on from an earlier start since its spec cannot
+ * be used.
  */
 function takeBaseline(context: ComponentsContext): Partial<ComponentsContext> {
-  const before = context.touched.length > 0 ? context.baseline : [];
-  const worked = context.runsLastGood ? [...new Set([...before, ...healthyIn(context)])].sort() : context.baseline;
+  const worked = workedIn(context);
   const left = leftRunningIn(context).map(({ id }) => id);
   return {
     baseline: context.leftAlone ? confirmedIn(context.recorded) : [...new Set([...worked, ...left])].sort(),
     leftAlone: false,
     kept: context.mode === 'fresh' || hardOnes(context.rendering.problems).length === 0 ? [] : context.kept,
     runsLastGood: context.mode !== 'fresh',
+    ...(context.mode === 'fresh' ? {} : { confirmedHash: context.policyHash }),
     wanted: context.rendering.components,
     problems: context.rendering.problems,
   };
+}
+
+/** What worked under last good, or worked before and is on its way there again. */
+function workedIn(context: ComponentsContext): readonly string[] {
+  const { mode, runsLastGood, confirmedHash, lastGood, touched, baseline, baselineBefore } = context;
+  if (!runsLastGood) return baseline;
+  if (mode === 'fresh' && confirmedHash !== lastGood) return baselineBefore;
+  return touched.length > 0 ? [...baseline, ...healthyIn(context)] : healthyIn(context);
 }
 
 /**

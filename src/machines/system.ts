@@ -161,6 +161,8 @@ export type ComponentsEvent =
       readonly plan: string;
       readonly mode: 'fresh' | 'replay' | 'revert';
       readonly policy: PolicyBody;
+      /** Hash of what is last good at this moment; null: nothing is. */
+      readonly lastGood: string | null;
     }
   /** Nothing is started, stopped or changed; what runs is adopted if it can be and watched (safeMode). */
   | { readonly type: 'components.leave' }

@@ -12,6 +12,7 @@ const apply = (mode: 'fresh' | 'replay' | 'revert'): ComponentsEvent => ({
   type: 'components.apply',
   plan: `plan ${mode}`,
   mode,
+  lastGood: 'h',
   policy: { id: 'web', revision: 1, hash: 'h', actionId: 'policy:web:1', text: '{}' },
 });
 

@@ -18,6 +18,7 @@ function start(input: Partial<ComponentsInput> = {}) {
     systemId: 'components',
   });
   let plans = 0;
+  let lastGood: string | null = null;
   const child = (id: string) => run.calls.findLast((call) => call.id === id && call.port === 'component');
   const desk = {
     ...run,
@@ -25,7 +26,8 @@ function start(input: Partial<ComponentsInput> = {}) {
     apply(mode: 'fresh' | 'replay' | 'revert'): string {
       const plan = `plan ${++plans}`;
       const policy = { id: 'web', revision: plans, hash: `h${plans}`, actionId: `policy:web:${plans}`, text: plan };
-      run.send({ type: 'components.apply', plan, mode, policy } as never);
+      if (mode !== 'fresh') lastGood = policy.hash;
+      run.send({ type: 'components.apply', plan, mode, policy, lastGood } as never);
       return plan;
     },
     /** As `apply`, and sees it through to the last issued step. */
@@ -50,12 +52,17 @@ function start(input: Partial<ComponentsInput> = {}) {
     /** Events of this kind that the agent was told. */
     heard: (type: string) =>
       run.told.filter(({ to, event }) => to === 'agent' && event.type === type).map(({ event }) => event),
+    /** What was applied last has become last good. */
+    promoted() {
+      lastGood = `h${plans}`;
+    },
     /** `components` are last good and healthy. */
     settled(...components: WantedComponent[]) {
       desk.issue('fresh', rendering(...components));
       for (const each of components) desk.says(each, 'healthy');
       run.clock.advance(STABLE);
       expect(run.snapshot().matches('settled')).toBe(true);
+      desk.promoted();
       run.flush();
     },
   };
@@ -336,6 +343,25 @@ describe('a fresh policy', () => {
     desk.issue('fresh', rendering(wanted('web', 'web-3')));
     desk.says(wanted('web', 'web-3'), 'failed');
     expect(desk.heard('components.refused')).toMatchObject([{ plan: 'plan 3', kind: 'health' }]);
+  });
+
+  it('is held against last good, not against one that was confirmed and overtaken before it became last good', () => {
+    const desk = start();
+    desk.settled(web, db);
+    desk.says(db, 'failed');
+    desk.issue('fresh', rendering(web, wanted('db', 'db-2')));
+    desk.says(wanted('db', 'db-2'), 'healthy');
+    desk.clock.advance(STABLE);
+    expect(desk.heard('components.confirmed')).toHaveLength(1);
+    desk.issue('fresh', rendering(web2, wanted('db', 'db-3')));
+    desk.says(wanted('db', 'db-3'), 'failed');
+    desk.says(web2, 'healthy');
+    desk.clock.advance(STABLE);
+    expect(desk.heard('components.refused')).toEqual([]);
+    desk.promoted();
+    desk.issue('fresh', rendering(wanted('web', 'web-3'), wanted('db', 'db-3')));
+    desk.says(wanted('web', 'web-3'), 'failed');
+    expect(desk.heard('components.refused')).toHaveLength(1);
   });
 
   it('is not held against what only a candidate before it had', () => {

@@ -47,6 +47,8 @@ export interface Observed {
   readonly attemptLimit: number;
 }
 
+/** What a person has asked for waits for a disk that takes no writes, and no disk does so for longer. */
+const ASKED_FOR_MS = 260_000;
 /** Of being well, and some moments to become so (COMPONENT_TIMING.steadyMs). */
 const FORGOTTEN_AFTER_MS = 65_000;
 /** The longest that a trial and the way back from it take. */
@@ -444,7 +446,8 @@ export class Oracle {
     if (end !== undefined && !this.#tamperedEver()) {
       this.#hold(
         'P9',
-        (end === 'goodbye') === last.goodbye || end === 'killed',
+        // A goodbye that failed may be there all the same: a commit that fails may still be what the next start finds.
+        last.goodbye || end !== 'goodbye',
         () => `start ${last.number} ended by ${end}, the disk says ${last.goodbye ? 'goodbye' : 'none'}`,
       );
     }
@@ -548,7 +551,7 @@ export class Oracle {
     const rejection = before.rejected.find((one) => one.hash === candidate.hash);
     if (rejection === undefined || this.#clockJumped) return;
     const waited = rejection.retry !== null && rejection.retry.at <= this.#world.wallMs + 50;
-    const asked = this.#world.nowMs - this.#askedAtMs < 60_000;
+    const asked = this.#world.nowMs - this.#askedAtMs < ASKED_FOR_MS;
     this.#hold(
       'P3',
       waited || asked,
@@ -924,6 +927,8 @@ export class Oracle {
 
   /** P1 and P8 by their price: what the server believes to be held lets it take the keys of what is. */
   retired(keys: readonly string[], believed: { readonly id: string; readonly revision: number }): void {
+    // A server that is restored gives a revision to another policy than the agent knows by it, and takes an ack on its way for one of that.
+    if (this.#serverForgot) return;
     this.#pending.push(async () => {
       if (this.#tamperedEver()) return;
       const [good] = (await this.#world.durable()).facts?.generations ?? [];

@@ -24,6 +24,8 @@ export interface Process {
   readonly whenEnded: Set<() => void>;
   /** A child of the program, in its group: it outlives the program when that ends by itself, and is nobody's but the component's. */
   readonly forked: boolean;
+  /** It has been asked to end. */
+  asked: boolean;
   /** A signal that ends it is on its way. */
   ending?: boolean;
 }
@@ -291,6 +293,7 @@ export class SimHost {
       end: '',
       whenEnded: new Set(),
       forked: false,
+      asked: false,
     };
     this.processes.set(process.pid, process);
     if (wanted.type === 'job') this.#fork(process);
@@ -404,6 +407,7 @@ export class SimHost {
     if (record && record.changing === null) record.changing = record.confirmed ?? '';
     const ends = this.running(id).map((process) => {
       const gone = new Promise<void>((resolve) => process.whenEnded.add(resolve));
+      process.asked = true;
       if (force || process.behaviour !== 'stubborn') {
         process.ending = true;
         this.#timeline.in(force ? 1 : 50, () => this.#end(process, force ? 'was killed' : 'was stopped'));

@@ -212,8 +212,10 @@ class SimWorld {
       },
       claimed: (component, _hash, by) => oracle.begins(by, component),
       touched: (component, what) => {
-        const runs = this.#host.main(component)?.hash ?? null;
-        if (what === 'terminate' || (what === 'kill' && runs !== null)) oracle.stops(component, runs);
+        const main = this.#host.main(component);
+        // A kill is a stop of its own where nothing was asked to end before.
+        if (what === 'terminate' || (what === 'kill' && main?.asked === false))
+          oracle.stops(component, main?.hash ?? null);
         this.#mustNotTouch(component, what);
       },
     });

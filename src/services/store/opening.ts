@@ -38,7 +38,7 @@ export interface Found {
   readonly newest: Holding | null;
   /** The two slots that this process may write to. */
   readonly pair: readonly [Slot, Slot];
-  /** Slots of the pair whose bytes are wrong and could not be moved. */
+  /** Slots of the pair that read as blank, or whose bytes are wrong and could not be moved: on the platter there may be another record. */
   readonly unsure: ReadonlySet<Slot>;
   /** What records of this agent name, the newest included. */
   readonly names: ReadonlySet<string>;
@@ -154,7 +154,10 @@ class Opening {
       slot.wipe = !('keyId' in verdict && verdict.keyId === write.id);
     switch (verdict.state) {
       case 'missing':
+        return;
       case 'blank':
+        // Written over by a process that died before it could sync that: a power cut would bring back what was there, whatever its sequence.
+        this.#unsure.add(slot);
         return;
       case 'newer': {
         const message = `${path} was written by a newer version (format ${verdict.format}): it is left as it is`;

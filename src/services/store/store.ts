@@ -120,7 +120,7 @@ export class Store {
   #objectsAt: FileIdentity | null = null;
   /** The newest record, the slots and their directories were synced by this process and are still in place. */
   #settled = false;
-  /** Slots whose bytes are wrong and could not be moved: what reads wrong may lie over a whole, newer record that only a power cut brings back. */
+  /** What reads as blank or wrong there may lie over a whole, newer record that only a power cut brings back. */
   readonly #unsure: Set<Slot>;
   /** Records of this agent outside the pair that is written to. */
   #leftOver: readonly string[];

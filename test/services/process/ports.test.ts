@@ -66,7 +66,8 @@ async function start(home: string) {
       wants = rendering(...wanted);
       const plan = `plan ${++plans}`;
       const policy = { id: 'p', revision: plans, hash: plan, actionId: plan, text: plan };
-      actor.system.get('components').send({ type: 'components.apply', plan, mode, policy });
+      const lastGood = mode === 'fresh' ? (heard('components.confirmed').at(-1)?.plan ?? null) : policy.hash;
+      actor.system.get('components').send({ type: 'components.apply', plan, mode, policy, lastGood });
       return plan;
     },
     /** Asks for a plan and gives its verdict. */
