@@ -1,7 +1,7 @@
 /** Enrollment put together: the enrollment chart, the Fleet client and the identity file. */
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
-import { createActor, fromPromise, toPromise } from 'xstate';
+import { createActor, fromPromise, type InspectionEvent, toPromise } from 'xstate';
 import { HoldfastError } from '../errors.ts';
 import { type AdoptInput, enrollmentMachine, type PendingEnrollment } from '../machines/enrollment.ts';
 import { emptyFacts } from '../machines/facts.ts';
@@ -12,16 +12,24 @@ import { hostFacts, machineId } from '../services/host/host.ts';
 import { watchForSleep } from '../services/host/sleep.ts';
 import type { EncryptionSettings } from '../services/settings/settings.ts';
 import { withIdentity } from '../services/settings/with-identity.ts';
-import { nodeFiles } from '../services/store/files.ts';
+import { type Files, nodeFiles } from '../services/store/files.ts';
 import { readIdentity, writeIdentity } from '../services/store/identity.ts';
 import { readKeyring } from '../services/store/keyring.ts';
 import { lockHome } from '../services/store/lock.ts';
 import { openStore } from '../services/store/store.ts';
 import type { EnrollmentRequest } from './surroundings.ts';
 
+export interface EnrollOptions extends EnrollmentRequest {
+  readonly version: string;
+  /** The real ones when absent. */
+  readonly files?: Files;
+  /** Sees every event of the chart; must not throw. */
+  readonly inspect?: (event: InspectionEvent) => void;
+}
+
 /** Writes the identity and returns the agent's id. @throws HoldfastError with the problem that no further try can mend. */
-export async function enroll(request: EnrollmentRequest & { readonly version: string }): Promise<string> {
-  const { home, settings, hosts, token, tags, attempts, version } = request;
+export async function enroll(request: EnrollOptions): Promise<string> {
+  const { home, settings, hosts, token, tags, attempts, version, files = nodeFiles, inspect } = request;
   await mkdir(home, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     throw new HoldfastError('HOME_UNUSABLE', `${home} cannot be made: ${error.message}`, { cause: error });
   });
@@ -49,11 +57,11 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
 
   /** An enrollment that has no answer yet is asked for again under the same id, so that it makes no second agent. */
   async function prepare(): Promise<PendingEnrollment> {
-    const { identity, pending } = await readIdentity(nodeFiles, home, machineId() ?? '');
+    const { identity, pending } = await readIdentity(files, home, machineId() ?? '');
     const url = hosts[0] ?? '';
     if (pending !== null && pending.url === url) return { enrollmentId: pending.enrollmentId };
     const enrollmentId = randomUUID();
-    await writeIdentity(nodeFiles, home, {
+    await writeIdentity(files, home, {
       identity,
       pending: { enrollmentId, url, since: systemClock.wallMs(), ...how },
     });
@@ -62,7 +70,7 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
 
   /** One rename switches the identity; the record of the agent before becomes a stranger's and is set aside. */
   async function adopt({ item, enrollmentId }: AdoptInput): Promise<null> {
-    await writeIdentity(nodeFiles, home, {
+    await writeIdentity(files, home, {
       identity: {
         agentId: item.agentId,
         hosts: [...hosts],
@@ -95,6 +103,7 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
         backoff: settings.fleet.enroll.backoff,
         jitterSeed: Math.floor(Math.random() * 2 ** 31),
       },
+      ...(inspect !== undefined && { inspect }),
     },
   );
   const stopWatching = watchForSleep({ clock: systemClock, onWake: () => actor.send({ type: 'host.woke' }) });
@@ -113,7 +122,7 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
     actor.start();
     const output = await Promise.race([done, interrupted]);
     if (!output.enrolled) throw new HoldfastError(output.problem.code, output.problem.message);
-    await beginRecord(home, output.agentId, settings.encryption);
+    await beginRecord(files, home, output.agentId, settings.encryption);
     return output.agentId;
   } finally {
     stopWatching();
@@ -126,12 +135,12 @@ export async function enroll(request: EnrollmentRequest & { readonly version: st
  * The new agent's first record, so that a later start can tell "never had a policy" from "lost it". A running daemon holds the lock and sees to
  * that itself; on a disk that takes no writes the worst is that Fleet is asked for everything.
  */
-async function beginRecord(home: string, agentId: string, encryption: EncryptionSettings): Promise<void> {
+async function beginRecord(files: Files, home: string, agentId: string, encryption: EncryptionSettings): Promise<void> {
   try {
     const lock = await lockHome(home);
     try {
-      const keys = await readKeyring({ files: nodeFiles, home, settings: encryption, generate: true });
-      const opened = await openStore({ files: nodeFiles, home, agentId, now: systemClock.wallMs, keys });
+      const keys = await readKeyring({ files, home, settings: encryption, generate: true });
+      const opened = await openStore({ files, home, agentId, now: systemClock.wallMs, keys });
       const { store, facts, locked } = opened;
       if (facts === null && locked.length === 0) await store.commit({ facts: emptyFacts(agentId), policies: {} });
       await store.close();

@@ -1,8 +1,9 @@
 /** What can be damaged in a home, and what the agent then has to hold on to. */
-import { readdirSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { componentPaths, homePaths } from '../../src/services/home.ts';
-import { RELOADS, RESTARTS } from '../kill-matrix/scenarios.ts';
+import { RELOADS, RESTARTS } from '../kill-matrix/scenario.ts';
 import type { Stage } from '../kill-matrix/stage.ts';
 import { swap } from './damage.ts';
 
@@ -13,9 +14,12 @@ export interface Target {
   readonly other: (stage: Stage, hashes: readonly string[], foreign: Stage) => string;
   /**
    * `heals`: by itself, up to the policy that Fleet wants. `holds`: it runs the best it has, says what is wrong and is whole when a person has put
-   * the file back.
+   * the file back. `leaves`: it can read nothing of what it holds, and writes nothing; it leaves alone what runs, says so, and is whole in the same
+   * way.
    */
-  readonly ends: 'heals' | 'holds';
+  readonly ends: 'heals' | 'holds' | 'leaves';
+  /** In an encrypted home. */
+  readonly sealed?: true;
   /** Damages that only a person can mend here. */
   readonly except?: RegExp;
   /** The agent names the file in its log, or what it lost. */
@@ -33,6 +37,25 @@ export const TARGETS: readonly Target[] = [
     other: (stage) => homePaths(stage.home).settings,
     ends: 'holds',
     says: /identity/,
+  },
+  {
+    name: 'the key',
+    sealed: true,
+    // Its bytes say nothing of a format, and root reads it whatever its mode.
+    except: /newer format|closed to all|foreign/,
+    paths: (stage) => [homePaths(stage.home).key],
+    other: anotherKey,
+    ends: 'leaves',
+    says: /key/,
+  },
+  {
+    name: 'the key, with another',
+    sealed: true,
+    except: /^(?!foreign$)/,
+    paths: (stage) => [homePaths(stage.home).key],
+    other: anotherKey,
+    ends: 'heals',
+    says: /put that key back/,
   },
   { name: 'slot 0', paths: (stage) => [slots(stage)[0]], other: (_s, _h, foreign) => slots(foreign)[0], ends: 'heals' },
   { name: 'slot 1', paths: (stage) => [slots(stage)[1]], other: (_s, _h, foreign) => slots(foreign)[1], ends: 'heals' },
@@ -117,6 +140,12 @@ export const TARGETS: readonly Target[] = [
     ends: 'holds',
   },
 ];
+
+function anotherKey(stage: Stage): string {
+  const path = join(stage.directory, 'another-key');
+  writeFileSync(path, `${randomBytes(32).toString('hex')}\n`);
+  return path;
+}
 
 /** Pairs of files in each other's place. */
 export const SWAPS: readonly {

@@ -9,8 +9,9 @@ import { SWAPS, TARGETS, type Target } from '../corruption/targets.ts';
 import { type Bases, clear, prepare } from '../kill-matrix/bases.ts';
 import { inParallel, shareOf } from '../kill-matrix/cases.ts';
 import { programOf } from '../kill-matrix/program.ts';
-import { RESTARTS, settledOn, UNTOUCHED } from '../kill-matrix/scenarios.ts';
+import { RESTARTS, settledOn, UNTOUCHED } from '../kill-matrix/scenario.ts';
 import { Stage } from '../kill-matrix/stage.ts';
+import { isAlive } from './support/processes.ts';
 
 /** `all`; or the number of cases, taken evenly from all of them. */
 const SHARE = process.env.CORRUPTIONS ?? '8';
@@ -20,7 +21,7 @@ const MEMORY_KIB = 320 * 1024;
 
 interface Case {
   readonly title: string;
-  readonly target: Pick<Target, 'ends' | 'says'> & Partial<Target>;
+  readonly target: Pick<Target, 'ends' | 'says' | 'sealed'> & Partial<Target>;
   readonly inflict: (stage: Stage, hashes: readonly string[]) => readonly string[];
 }
 
@@ -64,7 +65,7 @@ test('whatever has become of a file, the agent starts, answers, runs the best it
   const failures: string[] = [];
   const started = Date.now();
   await inParallel(share, WORKERS, async (one) => {
-    const stage = await Stage.set(program, bases.second);
+    const stage = await Stage.set(program, one.target.sealed ? bases.sealed : bases.second);
     try {
       await suffer(stage, one, failures);
     } catch (error) {
@@ -84,8 +85,9 @@ test('whatever has become of a file, the agent starts, answers, runs the best it
 /** The agent is killed while all is well, the damage done, and the next start looked at. */
 async function suffer(stage: Stage, { title, target, inflict }: Case, failures: string[]): Promise<void> {
   const fail = (what: string) => failures.push(`${title}: ${what}`);
+  const settled = settledOn(target.sealed ? 2 : 3);
   const life = stage.start(null);
-  await stage.quiet(settledOn(3), 'settled before the damage');
+  const { pids: ran } = await stage.quiet(settled, 'settled before the damage');
   life.signal('SIGKILL');
   await life.ended;
   const hashes = (await stage.disk()).facts?.generations.map(({ hash }) => hash) ?? [];
@@ -101,12 +103,15 @@ async function suffer(stage: Stage, { title, target, inflict }: Case, failures: 
   if (answer.pid !== next.pid) fail(`the control socket answers as ${answer.pid} instead of ${next.pid}`);
   const sound = ({ pids, policy: { running } }: { pids: object; policy: { running: { revision: number } | null } }) =>
     running !== null && [RESTARTS, UNTOUCHED].every((id) => typeof (pids as Record<string, unknown>)[id] === 'number');
-  if (target.ends === 'heals') await stage.quiet(settledOn(3), 'healed by itself');
-  else await stage.quiet(sound, 'running the best it has');
+  if (target.ends === 'heals') await stage.quiet(settled, 'healed by itself');
+  else if (target.ends === 'leaves') {
+    await stage.quiet(({ store }) => store.failing !== null, 'saying that nothing can be written');
+    if (Object.values(ran).some((pid) => pid === null || !isAlive(pid))) fail('has stopped what ran');
+  } else await stage.quiet(sound, 'running the best it has');
   const said = existsSync(log) ? readFileSync(log, 'utf8').slice(before) : '';
   const silent = /missing|closed to all|empty|zeroed/.test(title);
   if (target.says !== undefined && !silent && !target.says.test(said)) fail(`not a word of it in the log`);
-  if (target.ends === 'holds') {
+  if (target.ends !== 'heals') {
     for (const path of damaged) {
       rmSync(path, { recursive: true, force: true });
       cpSync(path.replace(stage.home, saved), path, { verbatimSymlinks: true });
@@ -114,7 +119,7 @@ async function suffer(stage: Stage, { title, target, inflict }: Case, failures: 
     next.signal('SIGTERM');
     await next.ended;
     stage.start(null);
-    await stage.quiet(settledOn(3), 'whole after the file was put back');
+    await stage.quiet(settled, 'whole after the file was put back');
   }
   const { life: last } = stage;
   const memory = Math.max(next.peakKib(), last.peakKib());
@@ -122,8 +127,8 @@ async function suffer(stage: Stage, { title, target, inflict }: Case, failures: 
   last.signal('SIGTERM');
   if ((await last.ended) !== 0) fail(`ended badly: ${last.errors.join(' ')}`);
   const { facts, readable } = await stage.disk();
-  if (readable[0] !== 'web:3') fail(`holds ${readable.join(', ') || 'nothing'} in the end`);
-  if ((facts?.outbox.filter(({ actionId }) => actionId !== 'policy:web:3').length ?? 1) > 0)
+  if (readable[0] !== (target.sealed ? 'web:2' : 'web:3')) fail(`holds ${readable.join(', ') || 'nothing'} in the end`);
+  if ((facts?.outbox.filter(({ actionId }) => !actionId.startsWith('policy:')).length ?? 1) > 0)
     fail('owes an ack in the end');
   const left = stage.running();
   if (left.length > 0) fail(`left running: ${left.join('; ')}`);

@@ -1,6 +1,6 @@
 /** Every case of the matrix: each state of each chart, and each operation on the store's files in each combination of states, that the scenarios lead to. */
 import type { Kill, Operation } from './life.ts';
-import type { Scenario } from './scenarios.ts';
+import type { Scenario } from './scenario.ts';
 
 export interface Case {
   readonly scenario: Scenario;
@@ -8,8 +8,10 @@ export interface Case {
   readonly title: string;
 }
 
+/** A life that was watched: what it came to, and the kills of the lives before it. */
 export interface Recorded {
   readonly scenario: Scenario;
+  readonly after: readonly Kill[];
   readonly operations: readonly Operation[];
   readonly states: readonly string[];
 }
@@ -21,45 +23,41 @@ const ONLY_LOOKS = /^(read|list|open for read|open for write) /;
  * Places that differ in nothing but the number of the operation are one case: same operation, same state of every chart. Of a scenario's states each is
  * killed at its first entering, before and after its actions, once in all scenarios; states of the root chart in each scenario.
  */
-export function enumerate(recorded: readonly Recorded[]): Case[] {
-  const cases: Case[] = [];
-  const seen = new Set<string>();
-  const isNew = (key: string): boolean => {
-    if (seen.has(key)) return false;
-    seen.add(key);
-    return true;
-  };
-  for (const { scenario, operations, states } of recorded) {
+export class Enumeration {
+  readonly #seen = new Set<string>();
+
+  /** The places that these lives came to, and none before them. */
+  cases(recorded: readonly Recorded[]): Case[] {
+    return recorded.flatMap((one) => this.#casesOf(one));
+  }
+
+  #casesOf({ scenario, after, operations, states }: Recorded): Case[] {
+    const cases: Case[] = [];
+    const where = [scenario.name, ...after.map(inWords)].join(', ');
     const add = (title: string, kill: Kill) =>
-      cases.push({ scenario, kills: [kill], title: `${scenario.name}: ${title}` });
+      cases.push({ scenario, kills: [...after, kill], title: `${where}: ${title}` });
     for (const state of states) {
-      if (isNew(/ agent\./.test(state) ? `${scenario.name} ${state}` : state)) add(state, { state });
+      if (this.#isNew(/ agent\./.test(state) ? `${scenario.name} ${state}` : state)) add(state, { state });
     }
     for (const { number, label, half, states: at } of operations) {
-      if (!isNew(`${label} ${at.join()}`)) continue;
+      if (!this.#isNew(`${scenario.apart ? scenario.name : ''} ${label} ${at.join()}`)) continue;
       const whens = ONLY_LOOKS.test(label) ? ['before'] : half ? ['before', 'middle', 'after'] : ['before', 'after'];
       for (const when of whens as ('before' | 'middle' | 'after')[]) {
         add(`operation ${number}, ${when} ${label}`, { operation: number, when });
       }
     }
+    return cases;
   }
-  return cases;
+
+  #isNew(key: string): boolean {
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    return true;
+  }
 }
 
-/** Two kills in a row for every `each`th case: the life that follows is killed too, at another place every time. */
-export function twice(cases: readonly Case[], each: number): Case[] {
-  const whens = ['before', 'middle', 'after'] as const;
-  return cases
-    .filter((_, at) => at % each === 0)
-    .map((one, at) => {
-      const operation = 1 + ((at * 7) % 60);
-      const second: Kill = { operation, when: whens[at % 3] ?? 'before' };
-      return {
-        ...one,
-        kills: [...one.kills, second],
-        title: `${one.title}; then operation ${operation} of the next life`,
-      };
-    });
+function inWords(kill: Kill): string {
+  return 'state' in kill ? `killed ${kill.state}` : `killed ${kill.when} operation ${kill.operation}`;
 }
 
 /** All of them, or so many, taken evenly. */

@@ -1,11 +1,12 @@
 /**
  * One life of the built program, that may end itself by SIGKILL: at the Nth operation on the store's files, or when a chart gets to a state.
  * Both are seen from outside, through the file port and the inspection observer that the composition takes; the product has no hook for it.
- * usage: node life.mjs '{"program": …, "argv": […], "kill": …, "record": bool}', with a pipe as descriptor 3 that tells what happens, a line each.
+ * While the file `fault` is there, the disk takes no writes, with the error that it names.
+ * usage: node life.mjs '{"program": …, "argv": […], "kill": …, "record": bool, "fault": …}', with a pipe as descriptor 3 that tells what happens, a line each.
  */
-import { writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 
-const { program, argv, kill, record } = JSON.parse(process.argv[2]);
+const { program, argv, kill, record, fault } = JSON.parse(process.argv[2]);
 const { runProgram, startAgent, realWorld, enroll, findIdentity } = await import(program);
 
 /** Written before the next instruction: a pipe keeps it when the process is killed. */
@@ -32,8 +33,30 @@ function die(at) {
   for (;;);
 }
 
+/** What a full disk has no room for; one that is read-only takes nothing at all. */
+const GROWS = /^(write|mkdir|open for create) /;
+const CHANGES = /^(write|mkdir|rename|unlink|remove|open for (create|write)) /;
+
+/** The error with which the disk refuses this, if it does. */
+function refusal(label) {
+  try {
+    const code = readFileSync(fault, 'utf8');
+    return (code === 'ENOSPC' ? GROWS : CHANGES).test(label) ? code : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Does `work` as the next operation on the store's files, or ends around it. `half` does a part of it. */
-async function operation(label, work, half) {
+async function operation(name, work, half) {
+  const refused = refusal(name);
+  if (refused === null) return around(name, work, half);
+  return around(`${name} (${refused})`, async () => {
+    throw Object.assign(new Error(`${refused}: ${name}`), { code: refused });
+  });
+}
+
+async function around(label, work, half) {
   operations += 1;
   const number = operations;
   if (record) tell('op', JSON.stringify({ number, label, half: half !== undefined, states: statesNow() }));
@@ -47,9 +70,11 @@ async function operation(label, work, half) {
     await half();
     die(`in the middle of ${label}`);
   }
-  const result = await work();
-  if (when === 'after') die(`after ${label}`);
-  return result;
+  try {
+    return await work();
+  } finally {
+    if (when === 'after') die(`after ${label}`);
+  }
 }
 
 const home = argv[argv.indexOf('--home') + 1];
@@ -101,7 +126,7 @@ function look(event) {
   const states = nodes.filter((node) => node.parent !== undefined).map((node) => node.id);
   const chart = nodes[0].machine.id;
   now.set(event.actorRef.sessionId, states);
-  if (chart === 'agent') tell('at', leafOf(nodes));
+  if (chart === 'agent' || chart === 'enrollment') tell('at', leafOf(nodes));
   for (const id of states) {
     const point = `${event.type === '@xstate.microstep' ? 'entering' : 'in'} ${id}`;
     if (reached.has(point)) continue;
@@ -120,16 +145,21 @@ function leafOf(nodes) {
 }
 
 async function startWatched(options) {
+  now.clear();
   const agent = await startAgent({ ...options, world: { ...realWorld, files: watchedFiles }, inspect });
-  let told = '';
+  let last = '';
   let waiting = false;
   const say = () => {
     waiting = false;
     const { state, path, health, start, policy, actions, components, fleet, store } = agent.status();
     const pids = Object.fromEntries(components.map(({ id, pid }) => [id, pid]));
-    const text = JSON.stringify({ state, path, health, start, policy, actions, pids, link: fleet.state, store });
-    if (text === told) return;
-    told = text;
+    const told = { state, path, health, start, policy, actions, pids, link: fleet.state, store };
+    const text = JSON.stringify({
+      ...told,
+      components: Object.fromEntries(components.map((one) => [one.id, one.state])),
+    });
+    if (text === last) return;
+    last = text;
     tell('status', text);
   };
   agent.onChange(() => {
@@ -159,7 +189,7 @@ process.exitCode = await runProgram(argv, {
     };
   },
   startAgent: startWatched,
-  enroll: (request) => enroll({ ...request, version: '0.0.0-test' }),
+  enroll: (request) => enroll({ ...request, version: '0.0.0-test', files: watchedFiles, inspect }),
   identity: findIdentity,
 });
 setTimeout(() => process.exit(), 2_000).unref();

@@ -18,6 +18,10 @@ export type Kill =
 /** What the agent says of itself; see life.mjs. */
 export type LifeStatus = Pick<Status, 'state' | 'path' | 'health' | 'start' | 'policy' | 'actions' | 'store'> & {
   readonly pids: Readonly<Record<string, number | null>>;
+  /** State of each. */
+  readonly components: Readonly<Record<string, string>>;
+  /** How the link to Fleet is. */
+  readonly link: string;
 };
 
 export interface Operation {
@@ -54,12 +58,14 @@ export class Life {
     readonly home: string;
     readonly kill: Kill | null;
     readonly record: boolean;
+    /** A file that makes the disk fail; see life.mjs. */
+    readonly fault: string;
     readonly onStatus: () => void;
   }) {
-    const { program, home, kill, record, onStatus } = options;
+    const { program, home, kill, record, fault, onStatus } = options;
     const argv = ['run', '--home', home, '--log-format', 'ecs'];
     const { PATH, HOME, TMPDIR } = process.env;
-    this.#child = spawn(process.execPath, [PROGRAM, JSON.stringify({ program, argv, kill, record })], {
+    this.#child = spawn(process.execPath, [PROGRAM, JSON.stringify({ program, argv, kill, record, fault })], {
       env: { PATH, HOME, TMPDIR },
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     });

@@ -1,18 +1,20 @@
 /** Plays one case: a scenario with its kills, restarted until settled; and judges it by the promises. */
 import type { Kill, Killed, Life, Operation } from './life.ts';
-import { chainsAfter, type Scenario } from './scenarios.ts';
+import { BASIC, nameOf, type Scenario, waysAfter } from './scenario.ts';
 import { CASE_MS, type Disk, Stage } from './stage.ts';
 
 export interface Played {
   readonly broken: readonly string[];
   /** Where it was killed, a kill each. */
   readonly killed: readonly Killed[];
-  /** Of the life that was to be killed. */
+  /** Of the first life; of a case with kills, of the life after the last one. */
   readonly operations: readonly Operation[];
   readonly states: readonly string[];
   /** The root chart's way in the surviving life. */
   readonly chain: readonly string[];
 }
+
+const NO_DISK: Disk = { facts: null, readable: [], enrolled: false };
 
 /** `kills`: of the first life, then of the one after it, … */
 export async function play(
@@ -20,29 +22,28 @@ export async function play(
   base: Stage | null,
   scenario: Scenario,
   kills: readonly Kill[],
-  record = false,
 ): Promise<Played> {
   const stage = await Stage.set(program, base);
   let left: string[] = [];
   try {
-    return await perform(stage, scenario, kills, record);
+    return await perform(stage, scenario, kills);
   } finally {
     left = await stage.strike();
-    if (left.length > 0) stage.broken.push(`left running: ${left.join('; ')}`);
+    if (left.length > 0 && !scenario.outcome.kept) stage.broken.push(`left running: ${left.join('; ')}`);
   }
 }
 
-async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[], record: boolean): Promise<Played> {
+async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[]): Promise<Played> {
+  await stage.settings(scenario.settings ?? {});
   await scenario.before?.(stage);
   const begun = stage.lives.length;
   const pending = [...kills];
   const killed: Killed[] = [];
-  const atKill: { disk: Disk | null; readonly processes: Map<string, number> } = { disk: null, processes: new Map() };
-  let over = false;
+  const atKill: { disk: Disk; readonly processes: Map<string, number> } = { disk: NO_DISK, processes: new Map() };
   const start = (): Life => {
-    const life = stage.start(pending.shift() ?? null, record && stage.lives.length === begun);
+    const life = stage.start(pending.shift() ?? null, stage.lives.length === begun + kills.length);
     void life.ended.then(async (code) => {
-      if (over) return;
+      if (stage.over) return;
       if (life.killed !== null) killed.push(life.killed);
       else if (code !== 0) stage.broken.push(`the process ended with ${code}: ${life.errors.join(' ')}`);
       atKill.disk = await stage.disk();
@@ -50,7 +51,7 @@ async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[],
         const found = await stage.process(component);
         if (found?.settled) atKill.processes.set(component, found.pid);
       }
-      if (stage.lives.length < begun + 12) start();
+      if (!stage.over && stage.lives.length < begun + 12) start();
     });
     return life;
   };
@@ -70,7 +71,9 @@ async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[],
   const status = await stage.quiet((one) => scenario.settled(one, stage), 'settled');
   const { life } = stage;
   // What comes after is the goodbye, which has a scenario of its own.
-  const [toOperation, toState] = [first.operations.length, first.states.length];
+  const watched = stage.lives[begun + kills.length];
+  const operations = watched?.operations.slice(watched === first ? fromOperation : 0) ?? [];
+  const states = watched?.states.slice(watched === first ? fromState : 0) ?? [];
   const runs = scenario.outcome.runs;
   for (const [component, text] of Object.entries(runs)) {
     const pid = status.pids[component];
@@ -84,7 +87,7 @@ async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[],
       stage.broken.push(`${component} was interrupted: ${pid} became ${status.pids[component]}`);
     }
   }
-  over = true;
+  stage.over = true;
   const settledChain = [...life.chain];
   life.signal('SIGTERM');
   const hangs = setTimeout(() => life.signal('SIGKILL'), CASE_MS / 2);
@@ -94,9 +97,7 @@ async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[],
   await judge(stage, scenario);
   const undisturbed = stage.lives.length === begun + 1;
   const chain = undisturbed ? settledChain.slice(Math.max(0, fromChain)) : settledChain;
-  const wanted = undisturbed
-    ? [scenario.undisturbed]
-    : chainsAfter(scenario, atKill.disk ?? { facts: null, readable: [] });
+  const wanted = undisturbed ? [scenario.undisturbed] : (scenario.ways ?? waysAfter)(atKill.disk, scenario);
   if (!wanted.some((one) => one.join() === chain.join())) {
     stage.broken.push(
       `the way was ${chain.join(' > ')}\n  instead of ${wanted.map((one) => one.join(' > ')).join('\n  or ')}`,
@@ -105,8 +106,8 @@ async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[],
   return {
     broken: stage.broken,
     killed,
-    operations: first.operations.slice(fromOperation, toOperation),
-    states: first.states.slice(fromState, toState),
+    operations,
+    states,
     chain,
   };
 }
@@ -123,7 +124,7 @@ async function judge(stage: Stage, { outcome, name }: Scenario): Promise<void> {
     broken.push('the disk holds no record');
     return;
   }
-  const revisions = outcome.generations.map((revision) => `web:${revision}`);
+  const revisions = outcome.generations.map(nameOf);
   expected(
     'generations',
     facts.generations.map(({ id, revision }) => `${id}:${revision}`),
@@ -171,10 +172,17 @@ async function judge(stage: Stage, { outcome, name }: Scenario): Promise<void> {
     taken.filter(({ error }) => error).map(({ error }) => error),
     outcome.failed ?? [],
   );
-  for (const component of ['reloads-default-a', 'restarts-default-b', 'restarts-default-c']) {
+  expected('agents that Fleet knows', fleet.server.agents().length, 1);
+  for (const component of new Set([...BASIC, ...Object.keys(outcome.runs)])) {
     const two = stage.events(component).filter((line) => line.startsWith('two'));
     if (two.length > 0) broken.push(`${component}: two of one component (${two.join('; ')}) in ${name}`);
   }
   const still = stage.running();
-  if (still.length > 0) broken.push(`still running after the goodbye: ${still.join('; ')}`);
+  if (outcome.kept)
+    expected(
+      'components that run on',
+      still.filter((line) => line.includes('service.sh')).length,
+      Object.keys(outcome.runs).length,
+    );
+  else if (still.length > 0) broken.push(`still running after the goodbye: ${still.join('; ')}`);
 }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# A service that costs nothing while it waits, and writes what it does to DATA/events, one line an event. `crash` in its configuration: it does.
+# A service that costs nothing while it waits, and writes what it does to DATA/events, one line an event. What its configuration says, it does:
+# `crash` at once, `late` a moment later; `slow`: ready after a while; `deaf`: hears no signal that can be ignored.
 # usage: service.sh CONFIGURATION DATA
 configuration=$1 data=$2
 mkdir -p "$data"
@@ -9,11 +10,16 @@ echo $$ >"$data/pid"
 take() {
   read -r text <"$configuration"
   echo "$1 $$ $text" >>"$data/events"
-  case $text in *crash*) exit 3 ;; esac
+  case $text in
+    *crash*) exit 3 ;;
+    *late*) { sleep 0.4; kill -9 $$; } & ;;
+    *deaf*) trap '' HUP TERM ;;
+  esac
 }
 trap 'take reloaded; echo reconfigured' HUP
 trap 'echo "stopped $$" >>"$data/events"; kill $waiting; exit 0' TERM
 take started
+case $text in *slow*) sleep 0.8 ;; esac
 echo ready
 while :; do
   sleep 86400 &

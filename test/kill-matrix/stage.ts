@@ -1,6 +1,6 @@
 /** Where a case of the matrix is played: a copy of a prepared home and Fleet server, watched by the oracle, gone when the case ends. */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,14 +8,17 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Facts } from '../../src/machines/facts.ts';
 import { type ControlClient, controlClient } from '../../src/services/control/client.ts';
 import { componentPaths, homePaths } from '../../src/services/home.ts';
+import { machineId } from '../../src/services/host/host.ts';
 import { nodeFiles } from '../../src/services/store/files.ts';
+import { readIdentity } from '../../src/services/store/identity.ts';
+import { readKeyring } from '../../src/services/store/keyring.ts';
 import { openStore } from '../../src/services/store/store.ts';
 import { type PolicyInput, type SeenRequest, TestFleet } from '../e2e/support/fleet.ts';
 import { componentsOf, isAlive } from '../e2e/support/processes.ts';
 import { Signal } from '../e2e/support/waiting.ts';
 import { type Kill, Life, type LifeStatus } from './life.ts';
+import { SPECS } from './specs.ts';
 
-const SERVICE = join(import.meta.dirname, 'service.sh');
 /** Memory where there is some: a kill loses nothing that a disk would lose, so nothing is proven by waiting for one. */
 const DIRECTORY = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 /** How long nothing must change until a scenario counts as settled: some times what a commit and a message take. */
@@ -24,27 +27,20 @@ const QUIET_MS = 150;
 export const CASE_MS = 60_000;
 
 const SETTINGS = {
-  encryption: { key: 'none' },
+  encryption: { key: 'none' } as const,
   fleet: {
     checkin: { backoff: { initial: '20ms', max: '100ms' }, damping: { initial: '20ms', max: '100ms' }, rest: '10ms' },
     ack: { backoff: { initial: '20ms', max: '100ms' } },
+    enroll: { backoff: { initial: '20ms', max: '100ms' } },
   },
   policy: { apply: { timeout: '40s', stable_for: '60ms' }, retry: { initial: '1h', max: '1h' } },
   store: { retry: { initial: '20ms', max: '100ms' } },
 };
 
-/** `reloads` takes a change by SIGHUP, `restarts` by being started anew. */
-function spec(name: string, reload: boolean): string {
-  const daemon = {
-    command: 'sh',
-    args: [SERVICE, '${component.dir}/service.conf', '${data.dir}'],
-    files: [{ path: 'service.conf', from: 'config' }],
-    ...(reload && { reload: { signal: 'SIGHUP', confirm: { output: 'reconfigured' }, timeout: '20s' } }),
-    ready: { output: 'ready', timeout: '20s' },
-    stop: { signal: 'SIGTERM', grace: '20s' },
-    restart: { initial: '20ms', max: '40ms', give_up_after: 2 },
-  };
-  return JSON.stringify({ version: 2, inputs: [{ name, description: 'a service', outputs: ['*'], daemon }] });
+/** Laid over those of all stages. */
+export interface StageSettings {
+  readonly encryption?: { readonly key: 'none' | 'generated' };
+  readonly [section: string]: unknown;
 }
 
 /** A request with what the disk held when it came. */
@@ -58,6 +54,8 @@ export interface Disk {
   readonly facts: Facts | null;
   /** `<id>:<revision>` of the generations whose bytes can be read, newest first. */
   readonly readable: readonly string[];
+  /** It holds an identity. */
+  readonly enrolled: boolean;
 }
 
 export class Stage {
@@ -85,20 +83,22 @@ export class Stage {
     const home = join(directory, 'home');
     await mkdir(join(home, 'specs'), { recursive: true, mode: 0o700 });
     const fleet = await TestFleet.resume(join(directory, 'fleet'), 20_000);
-    for (const [name, reload] of Object.entries({ reloads: true, restarts: false })) {
-      await writeFile(join(home, 'specs', `${name}.spec.yml`), spec(name, reload));
-    }
+    for (const [name, text] of Object.entries(SPECS)) await writeFile(join(home, 'specs', `${name}.spec.yml`), text);
     const stage = new Stage(program, directory, fleet);
     if (base !== null) stage.ackedBefore = [...base.ackedBefore];
-    await stage.settings({});
+    await stage.settings(base === null ? {} : base.#settings);
     return stage;
   }
 
-  settings(more: object): Promise<void> {
+  #settings: StageSettings = {};
+
+  /** Lays these over the settings of all stages. */
+  settings(more: StageSettings): Promise<void> {
+    this.#settings = { ...this.#settings, ...more };
     const { fleet } = SETTINGS;
     const settings = {
       ...SETTINGS,
-      ...more,
+      ...this.#settings,
       fleet: { ...fleet, hosts: [this.fleet.url], insecure: true, enrollment_token: 'e2e' },
     };
     return writeFile(homePaths(this.home).settings, JSON.stringify(settings));
@@ -120,6 +120,7 @@ export class Stage {
       home: this.home,
       kill,
       record,
+      fault: this.#fault,
       onStatus: () => this.#signal.changed(),
     });
     this.lives.push(life);
@@ -131,7 +132,7 @@ export class Stage {
     for (;;) {
       const seen = await this.until(fits, what);
       await pause(QUIET_MS);
-      if (this.status === seen) return seen;
+      if (this.status !== null && still(this.status) === still(seen)) return this.status;
     }
   }
 
@@ -153,18 +154,27 @@ export class Stage {
   }
 
   async disk(): Promise<Disk> {
+    const encryption = {
+      keyFile: null,
+      credentialsDirectory: null,
+      ...SETTINGS.encryption,
+      ...this.#settings.encryption,
+    };
+    const keys = await readKeyring({ files: nodeFiles, home: this.home, settings: encryption, generate: false });
     const { store, facts } = await openStore({
       files: nodeFiles,
       home: this.home,
       agentId: null,
       now: Date.now,
       lookOnly: true,
+      keys,
     });
     const readable: string[] = [];
     for (const { id, revision, hash } of facts?.generations ?? []) {
       if ('text' in (await store.readPolicy(hash))) readable.push(`${id}:${revision}`);
     }
-    return { facts, readable };
+    const { identity } = await readIdentity(nodeFiles, this.home, machineId() ?? '');
+    return { facts, readable, enrolled: identity !== null };
   }
 
   /** What service.sh did in this component. */
@@ -205,12 +215,97 @@ export class Stage {
     });
   }
 
+  #restartedAfter = Number.POSITIVE_INFINITY;
+
+  /** Asks the agent to begin anew within its process. A life that is killed meanwhile has begun anew, too. */
+  async restart(): Promise<void> {
+    this.#restartedAfter = this.status?.start.number ?? 0;
+    await this.control.restart('the test says so').catch(() => undefined);
+  }
+
+  get restarted(): boolean {
+    return (this.status?.start.number ?? 0) > this.#restartedAfter;
+  }
+
+  /** Asks every life anew until one shows it. */
+  async insist(ask: () => Promise<unknown>, shown: (status: LifeStatus) => boolean): Promise<void> {
+    for (let asked: Life | null = null; ; ) {
+      const isAnswered = await this.#signal.until(
+        () => {
+          if (this.status === null) return undefined;
+          if (shown(this.status)) return true;
+          return this.life !== asked && this.status.state === 'running' ? false : undefined;
+        },
+        'what was insisted on',
+        () => this.shown(),
+        CASE_MS,
+      );
+      if (isAnswered) return;
+      asked = this.life;
+      await ask().catch(() => undefined);
+    }
+  }
+
+  /** From now on the disk takes no writes. */
+  failDisk(code: 'ENOSPC' | 'EROFS'): void {
+    writeFileSync(this.#fault, code);
+  }
+
+  mendDisk(): void {
+    rmSync(this.#fault);
+  }
+
+  get #fault(): string {
+    return join(this.directory, 'fault');
+  }
+
+  #accepts: () => void = () => undefined;
+
+  /** Fleet answers every request of this kind with this status, until it accepts them again. */
+  refuse(kind: SeenRequest['kind'], statusCode: number): void {
+    const body = { statusCode, error: 'Refused', message: 'refused by the test' };
+    this.#accepts = this.fleet.intercept((request) =>
+      request.kind === kind ? Response.json(body, { status: statusCode }) : undefined,
+    );
+  }
+
+  accept(): void {
+    this.#accepts();
+  }
+
+  /** Kills what runs as this component. */
+  endComponent(component: string): void {
+    process.kill(this.status?.pids[component] as number, 'SIGKILL');
+  }
+
+  sicken(component: string): void {
+    writeFileSync(join(componentPaths(this.home, component).data, 'sick'), '');
+  }
+
+  heal(component: string): void {
+    rmSync(join(componentPaths(this.home, component).data, 'sick'));
+  }
+
+  /** What Fleet was told last of this component. */
+  reported(component: string): string | undefined {
+    const last = this.fleet.requests.findLast(({ kind }) => kind === 'checkin');
+    const { components } = JSON.parse(last?.body ?? '{"components":[]}');
+    return components?.find(({ id }: { id: string }) => id === component)?.status;
+  }
+
   running(): string[] {
     return componentsOf(this.home).map(({ pid, command }) => `${pid} ${command}`);
   }
 
+  /** No life is to follow. */
+  over = false;
+
   /** Ends what runs; what was still there although the agent had said goodbye is returned. */
   async strike(): Promise<string[]> {
+    this.over = true;
+    const life = this.lives.at(-1);
+    life?.signal('SIGKILL');
+    await life?.ended;
     const left = componentsOf(this.home).map(({ pid, command }) => {
       process.kill(pid, 'SIGKILL');
       return `${pid} ${command}`;
@@ -248,6 +343,11 @@ export interface ProcessFound {
   readonly settled: boolean;
 }
 
+/** What must not change any more. A policy that was rejected comes again and again, and each answer is a commit. */
+function still({ store: { sequence, ...store }, ...status }: LifeStatus): string {
+  return JSON.stringify({ ...status, store });
+}
+
 /** The policies that a request says are held. */
 function toldBy({ kind, body }: SeenRequest): string[] {
   if (kind === 'checkin') {
@@ -261,8 +361,9 @@ function toldBy({ kind, body }: SeenRequest): string[] {
     .filter((name: string | undefined) => name !== undefined);
 }
 
-/** P1: the policy itself, or a newer one that was made good. */
+/** P1: the policy itself, or a newer one that was made good. Every agent begins with the policy `web`. */
 function covers(held: string, told: string): boolean {
-  const revision = (name: string) => Number(name.split(':')[1]);
-  return revision(held) >= revision(told);
+  const [heldId, heldRevision] = held.split(':');
+  const [toldId, toldRevision] = told.split(':');
+  return heldId === toldId ? Number(heldRevision) >= Number(toldRevision) : toldId === 'web';
 }

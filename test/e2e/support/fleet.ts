@@ -195,6 +195,7 @@ export class TestFleet {
 }
 
 export const isCheckin: Match = ({ kind }) => kind === 'checkin';
+export const isEnroll: Match = ({ kind }) => kind === 'enroll';
 export const isAck: Match = ({ kind }) => kind === 'acks';
 
 /** An ack that names the policy of this revision. */

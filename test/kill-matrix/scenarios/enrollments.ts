@@ -1,0 +1,36 @@
+/** An agent that is not enrolled yet becomes one. */
+import { isEnroll } from '../../e2e/support/fleet.ts';
+import { BASIC, CHANGE, FIRST_RUNS, REPLAY, type Scenario, settledOn, type Way, waysAfter } from '../scenario.ts';
+
+const ASKS: Way = ['preparing', 'requesting'].map((state) => `enrollment.${state}`);
+const ADOPTS: Way = ['adopting', 'enrolled'].map((state) => `enrollment.${state}`);
+const AGAIN: Way = ['enrollment.backingOff', 'enrollment.requesting'];
+
+const ENROLLS = {
+  base: 'bare',
+  before: async ({ fleet }) => fleet.answer(isEnroll, () => Response.json({ statusCode: 503 }, { status: 503 })),
+  steps: [],
+  settled: settledOn(2),
+  outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: BASIC },
+  undisturbed: [...ASKS, ...AGAIN, ...ADOPTS, ...REPLAY, ...CHANGE],
+  ways: (disk, scenario) => {
+    const ways = waysAfter(disk, scenario);
+    // Fleet refuses one request, and nobody knows from the disk whether that was before the kill.
+    return disk.enrolled
+      ? ways
+      : ways.flatMap((way) => [
+          [...ASKS, ...AGAIN, ...ADOPTS, ...way],
+          [...ASKS, ...ADOPTS, ...way],
+        ]);
+  },
+} as const satisfies Omit<Scenario, 'name'>;
+
+export const ENROLLMENTS: readonly Scenario[] = [
+  { ...ENROLLS, name: 'enrollment that Fleet refuses at first' },
+  {
+    ...ENROLLS,
+    name: 'enrollment into an encrypted home',
+    apart: true,
+    settings: { encryption: { key: 'generated' } },
+  },
+];
