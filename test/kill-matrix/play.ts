@@ -1,5 +1,5 @@
 /** Plays one case: a scenario with its kills, restarted until settled; and judges it by the promises. */
-import type { Kill, Killed, Life, Operation } from './life.ts';
+import type { Kill, Killed, Life, LifeStatus, Operation } from './life.ts';
 import { BASIC, nameOf, type Scenario, waysAfter } from './scenario.ts';
 import { CASE_MS, type Disk, Stage } from './stage.ts';
 
@@ -68,32 +68,23 @@ async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[])
     }
     await step.act(stage);
   }
-  const status = await stage.quiet((one) => scenario.settled(one, stage), 'settled');
-  const { life } = stage;
+  const isSettled = (status: LifeStatus) => scenario.settled(status, stage);
+  let status = await stage.quiet(isSettled, 'settled');
   // What comes after is the goodbye, which has a scenario of its own.
   const watched = stage.lives[begun + kills.length];
   const operations = watched?.operations.slice(watched === first ? fromOperation : 0) ?? [];
   const states = watched?.states.slice(watched === first ? fromState : 0) ?? [];
-  const runs = scenario.outcome.runs;
-  for (const [component, text] of Object.entries(runs)) {
-    const pid = status.pids[component];
-    const last = stage.events(component).at(-1);
-    if (!new RegExp(`^(started|reloaded) ${pid} ${text}$`).test(last ?? '')) {
-      stage.broken.push(`${component} should run "${text}" as ${pid}: ${last}`);
-    }
+  compare(stage, scenario, status, atKill.processes);
+  let settledChain = [...stage.life.chain];
+  // One that was not killed before may be in its goodbye.
+  for (let last = await goodbye(stage); last !== null; last = await goodbye(stage)) {
+    killed.push(last);
+    atKill.disk = await stage.disk();
+    start();
+    status = await stage.quiet(isSettled, 'settled again');
+    compare(stage, scenario, status, new Map());
+    settledChain = [...stage.life.chain];
   }
-  for (const [component, pid] of atKill.processes) {
-    if (status.pids[component] !== pid) {
-      stage.broken.push(`${component} was interrupted: ${pid} became ${status.pids[component]}`);
-    }
-  }
-  stage.over = true;
-  const settledChain = [...life.chain];
-  life.signal('SIGTERM');
-  const hangs = setTimeout(() => life.signal('SIGKILL'), CASE_MS / 2);
-  const code = await life.ended;
-  clearTimeout(hangs);
-  if (code !== 0) stage.broken.push(`it ended with ${code} on SIGTERM: ${life.errors.join(' ')}`);
   await judge(stage, scenario);
   const undisturbed = stage.lives.length === begun + 1;
   const chain = undisturbed ? settledChain.slice(Math.max(0, fromChain)) : settledChain;
@@ -110,6 +101,37 @@ async function perform(stage: Stage, scenario: Scenario, kills: readonly Kill[])
     states,
     chain,
   };
+}
+
+/** What runs, when all has settled. */
+function compare(stage: Stage, { outcome }: Scenario, status: LifeStatus, before: ReadonlyMap<string, number>): void {
+  for (const [component, text] of Object.entries(outcome.runs)) {
+    const pid = status.pids[component];
+    const last = stage.events(component).at(-1);
+    if (!new RegExp(`^(started|reloaded) ${pid} ${text}$`).test(last ?? '')) {
+      stage.broken.push(`${component} should run "${text}" as ${pid}: ${last}`);
+    }
+  }
+  for (const [component, pid] of before) {
+    if (status.pids[component] !== pid) {
+      stage.broken.push(`${component} was interrupted: ${pid} became ${status.pids[component]}`);
+    }
+  }
+}
+
+/** Has the life that has settled say goodbye, and says where it was killed in doing so; null: it was not. */
+async function goodbye(stage: Stage): Promise<Killed | null> {
+  const { life } = stage;
+  stage.over = true;
+  life.signal('SIGTERM');
+  const hangs = setTimeout(() => life.signal('SIGKILL'), CASE_MS / 2);
+  const code = await life.ended;
+  clearTimeout(hangs);
+  stage.over = life.killed === null;
+  if (life.killed === null && code !== 0) {
+    stage.broken.push(`it ended with ${code} on SIGTERM: ${life.errors.join(' ')}`);
+  }
+  return life.killed;
 }
 
 async function judge(stage: Stage, { outcome, name }: Scenario): Promise<void> {

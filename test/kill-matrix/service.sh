@@ -4,9 +4,16 @@
 # usage: service.sh CONFIGURATION DATA
 configuration=$1 data=$2
 mkdir -p "$data"
-before=$(cat "$data/pid" 2>/dev/null)
-if [ -n "$before" ] && [ "$before" != $$ ] && grep -qs "$data" "/proc/$before/cmdline"; then echo "two: $before and $$" >>"$data/events"; fi
-echo $$ >"$data/pid"
+# With its start time: a number may be another process by now.
+born() {
+  read -r stat 2>/dev/null <"/proc/$1/stat" || return
+  set -- ${stat##*) }
+  shift 19
+  echo "$1"
+}
+read -r before born 2>/dev/null <"$data/pid"
+if [ -n "$before" ] && [ "$before" != $$ ] && [ "$(born "$before")" = "$born" ]; then echo "two: $before and $$" >>"$data/events"; fi
+echo "$$ $(born $$)" >"$data/pid"
 take() {
   read -r text <"$configuration"
   echo "$1 $$ $text" >>"$data/events"
