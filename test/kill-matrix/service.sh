@@ -4,10 +4,11 @@
 # usage: service.sh CONFIGURATION DATA
 configuration=$1 data=$2
 mkdir -p "$data"
-# With its start time: a number may be another process by now.
+# When a process began that still runs: its number may be another one's by now, and nobody may have collected a dead one.
 born() {
   read -r stat 2>/dev/null <"/proc/$1/stat" || return
   set -- ${stat##*) }
+  case $1 in [ZX]) return ;; esac
   shift 19
   echo "$1"
 }
