@@ -1,22 +1,29 @@
 /** The agent: boot, restore, replay, then check in, apply, persist and ack, for ever; a crash and an orphan are states. Diagram: diagrams/agent.md */
-import { ackerInput, initialContext } from './agent-context.ts';
+import { type AgentContext, ackerInput, initialContext } from './agent-context.ts';
 import { agentSetup } from './agent-setup.ts';
-import type { Facts } from './facts.ts';
 import { nameOf } from './naming.ts';
+import { howItEnded } from './rules-starts.ts';
 import { LINK, runningState } from './running.ts';
 
 /** One line a start: which it is, how the one before ended, and what is held (P9). */
-function startInWords({ starts: [start], generations: [lastGood], runs }: Facts): string {
-  const before = {
-    first: 'the first',
-    goodbye: 'after a goodbye',
-    crashed: 'after a crash',
-    'host-rebooted': 'after the host went down',
-  };
+function startInWords({ facts, factsProven, settings }: AgentContext): string {
+  const { generations, runs, starts } = facts;
+  const [lastGood] = generations;
+  const [start] = starts;
   const held = lastGood === undefined ? 'holding no policy' : `holding ${nameOf(lastGood)}`;
   const over = runs > 0 ? ', which is passed over' : '';
-  return start === undefined ? `starting, ${held}` : `start ${start.number}, ${before[start.previous]}; ${held}${over}`;
+  if (start === undefined) return `starting, ${held}`;
+  // What the disk takes no record of is not told by the record of the start before.
+  if (!factsProven) return `a start that is not on record, ${HOW[howItEnded(start, settings.bootId)]}; ${held}${over}`;
+  return `start ${start.number}, ${HOW[start.previous]}; ${held}${over}`;
 }
+
+const HOW = {
+  first: 'the first',
+  goodbye: 'after a goodbye',
+  crashed: 'after a crash',
+  'host-rebooted': 'after the host went down',
+} as const;
 
 /** Leaving safe mode is a new start in the same process: it spends an attempt like any other (P10). */
 const leaveSafeMode = (reason: string) =>
@@ -149,7 +156,7 @@ export const agentMachine = agentSetup.createMachine({
     },
     restore: {
       description: 'Reads last good back from disk and verifies it, falling down the ladder of generations (P8, P11).',
-      entry: { type: 'say', params: ({ context }) => ({ level: 'info', message: startInWords(context.facts) }) },
+      entry: { type: 'say', params: ({ context }) => ({ level: 'info', message: startInWords(context) }) },
       always: { guard: 'it is unenrolled', target: 'unenrolled' },
       invoke: {
         src: 'readLadder',

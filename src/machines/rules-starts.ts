@@ -33,7 +33,7 @@ export function opened(facts: Facts, bootId: string, now: number, rules: Rules):
   return spendStart(dropSpentCandidate(noted, now, rules), now, rules);
 }
 
-function howItEnded(last: Start | undefined, bootId: string): Start['previous'] {
+export function howItEnded(last: Start | undefined, bootId: string): Start['previous'] {
   if (last === undefined) return 'first';
   if (last.goodbye) return 'goodbye';
   return last.bootId === bootId ? 'crashed' : 'host-rebooted';

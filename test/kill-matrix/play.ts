@@ -14,7 +14,7 @@ export interface Played {
   readonly chain: readonly string[];
 }
 
-const NO_DISK: Disk = { facts: null, readable: [], enrolled: false };
+const NO_DISK: Disk = { facts: null, readable: [], enrolled: false, takesWrites: true };
 
 /** `kills`: of the first life, then of the one after it, … */
 export async function play(

@@ -131,9 +131,10 @@ export const DRAIN: Way = ['draining.stoppingComponents', 'draining.sayingGoodby
  * By what the disk held at the kill: each generation that is still missing is one more change, and what is to be rejected and is not yet, one more
  * rollback.
  */
-export function waysAfter({ facts, readable }: Disk, { outcome }: Scenario): readonly Way[] {
+export function waysAfter(disk: Disk, { outcome }: Scenario): readonly Way[] {
+  const { facts, readable } = disk;
   if (facts !== null && facts.unenrolled !== null) return [[...BOOT, 'unenrolled']];
-  const begin = begins(facts);
+  const begin = begins(disk);
   if (outcome.unenrolled) {
     // An action that is held already is carried out beside the replay.
     const isHeld = facts?.journal.some(({ type }) => type === 'UNENROLL') === true;
@@ -153,10 +154,10 @@ export function waysAfter({ facts, readable }: Disk, { outcome }: Scenario): rea
   return orphaned ? [[...begin, ...ORPHANED, ...rest], plain] : [plain];
 }
 
-/** Up to `running.checkin`. */
-export function begins(facts: Disk['facts']): Way {
+/** Up to `running.checkin`. A crash is a state of the start that has it on record. */
+export function begins({ facts, takesWrites }: Disk): Way {
   const [start] = facts?.starts ?? [];
-  return start !== undefined && !start.goodbye ? REPLAY_AFTER_A_CRASH : REPLAY;
+  return start !== undefined && !start.goodbye && takesWrites ? REPLAY_AFTER_A_CRASH : REPLAY;
 }
 
 export function nameOf(generation: number | string): string {

@@ -4,6 +4,7 @@ import { BASIC, CHANGE, FIRST_RUNS, REPLAY, type Scenario, settledOn, type Way, 
 
 const ASKS: Way = ['preparing', 'requesting'].map((state) => `enrollment.${state}`);
 const ADOPTS: Way = ['adopting', 'enrolled'].map((state) => `enrollment.${state}`);
+const LOST: Way = ['weighing', 'waiting'].map((state) => `running.orphaned.${state}`);
 const AGAIN: Way = ['enrollment.backingOff', 'enrollment.requesting'];
 
 const ENROLLS = {
@@ -15,6 +16,8 @@ const ENROLLS = {
   undisturbed: [...ASKS, ...AGAIN, ...ADOPTS, ...REPLAY, ...CHANGE],
   ways: (disk, scenario) => {
     const ways = waysAfter(disk, scenario);
+    // An identity without a record may be one that has lost it: Fleet is asked for everything.
+    if (disk.enrolled && disk.facts === null) return [[...REPLAY, ...LOST, ...CHANGE]];
     // Fleet refuses one request, and nobody knows from the disk whether that was before the kill.
     return disk.enrolled
       ? ways

@@ -97,7 +97,7 @@ export const PROGRAMS: readonly Scenario[] = [
     ],
     from: 0,
     settled: settledOn(3, [...BASIC, PROBED]),
-    outcome: { ...grown('probed', 'one', 3), uninterrupted: [...BASIC, PROBED] },
+    outcome: grown('probed', 'one', 3),
     undisturbed: ['running.checkin', ...CHANGE],
   },
   {

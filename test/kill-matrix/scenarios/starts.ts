@@ -141,7 +141,7 @@ export const STARTS: readonly Scenario[] = [
     outcome: { ...STAYS_ON_FIRST, uninterrupted: [] },
     undisturbed: [...SAFE_MODE, ...DRAIN, ...REPLAY],
     ways: (disk) => {
-      const begin = begins(disk.facts);
+      const begin = begins(disk);
       return startsAreSpent(disk) ? [[...safeModeIn(begin), ...DRAIN, ...REPLAY], begin] : [begin];
     },
   },
@@ -167,7 +167,7 @@ export const STARTS: readonly Scenario[] = [
     },
     undisturbed: [...SAFE_MODE, ...CHANGE],
     ways: (disk, scenario) =>
-      startsAreSpent(disk) ? [[...safeModeIn(begins(disk.facts)), ...CHANGE]] : waysAfter(disk, scenario),
+      startsAreSpent(disk) ? [[...safeModeIn(begins(disk)), ...CHANGE]] : waysAfter(disk, scenario),
   },
   {
     name: 'policy passed over, then tried again by itself',
@@ -185,7 +185,7 @@ export const STARTS: readonly Scenario[] = [
     },
     undisturbed: [...REPLAY_AFTER_A_CRASH, ...DRAIN, ...REPLAY],
     ways: (disk) => {
-      const begin = begins(disk.facts);
+      const begin = begins(disk);
       const isPassedOver = disk.facts !== null && disk.facts.runs > 0;
       return isPassedOver || startsAreSpent(disk) ? [[...begin, ...DRAIN, ...REPLAY], begin] : [begin];
     },
