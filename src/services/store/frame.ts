@@ -107,9 +107,8 @@ function sealInto(bytes: Buffer, headerBytes: number, payload: Buffer, { key, pl
   bytes.writeUInt8(AES_256_GCM, 48);
   bytes.write(key.id, KEY_ID_AT, 'hex');
   nonce.copy(bytes, NONCE_AT);
-  const { stored, tag } = seal(key, nonce, boundTo(bytes.subarray(0, headerBytes), place), payload);
+  const tag = seal(key, nonce, boundTo(bytes.subarray(0, headerBytes), place), payload, bytes.subarray(headerBytes));
   tag.copy(bytes, TAG_AT);
-  stored.copy(bytes, headerBytes);
 }
 
 /** What an encrypted payload is authenticated with; `header` has zeros where checksum and tag stand. */

@@ -4,6 +4,8 @@ import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyOb
 const KEY_BYTES = 32;
 export const NONCE_BYTES = 12;
 export const TAG_BYTES = 16;
+/** Encrypted in parts whose memory is used again: fresh memory for a large whole costs more than its encryption. */
+const PART_BYTES = 64 * 1024;
 /** Far above every form a key is written in. */
 export const KEY_FILE_MAX_BYTES = 4096;
 
@@ -57,16 +59,14 @@ export function shortId(id: string): string {
   return id.slice(0, 12);
 }
 
-export function seal(
-  key: SecretKey,
-  nonce: Buffer,
-  bound: readonly Buffer[],
-  plain: Buffer,
-): { stored: Buffer; tag: Buffer } {
+/** Fills `into`, as long as `plain`, with what is stored; returns the tag. */
+export function seal(key: SecretKey, nonce: Buffer, bound: readonly Buffer[], plain: Buffer, into: Buffer): Buffer {
   const cipher = createCipheriv('aes-256-gcm', key.cipher, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(Buffer.concat(bound));
-  const stored = Buffer.concat([cipher.update(plain), cipher.final()]);
-  return { stored, tag: cipher.getAuthTag() };
+  for (let at = 0; at < plain.length; at += PART_BYTES)
+    cipher.update(plain.subarray(at, at + PART_BYTES)).copy(into, at);
+  cipher.final();
+  return cipher.getAuthTag();
 }
 
 /** Null: this key did not seal these bytes under exactly these conditions. */
