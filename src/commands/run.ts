@@ -8,6 +8,7 @@ import { FlightRecorder } from '../services/inspector/flight-recorder.ts';
 import type { Inspected } from '../services/inspector/server.ts';
 import { SecretKeeper } from '../services/log/earlier-secrets.ts';
 import type { Logger } from '../services/log/logger.ts';
+import { maskText } from '../services/log/mask.ts';
 import { type LoadOptions, tryLoadSettings } from '../services/settings/load.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { Standing } from '../wire/inspector.ts';
@@ -116,7 +117,7 @@ class Daemon implements Controlled {
         if (problem === null) return EXIT.success;
         this.#log.error(problem.message, { error: { code: problem.code } });
         this.#surroundings.terminal.err(
-          `holdfast: ${problem.code}: ${problem.message}\n  ${ERRORS[problem.code].help}\n`,
+          `holdfast: ${problem.code}: ${maskText(problem.message)}\n  ${ERRORS[problem.code].help}\n`,
         );
         return ERRORS[problem.code].exit || EXIT.failure;
       }
@@ -257,7 +258,7 @@ function dieLoudly(log: Logger, { terminal }: Surroundings): () => void {
   const die = (thrown: unknown) => {
     const error = asHoldfastError(thrown);
     log.error(`ending after a fault: ${error.message}`, { err: thrown instanceof Error ? thrown : error });
-    terminal.err(`holdfast: ${error.code}: ${error.message}\n`);
+    terminal.err(`holdfast: ${error.code}: ${maskText(error.message)}\n`);
     process.exit(EXIT.failure);
   };
   process.on('uncaughtException', die);

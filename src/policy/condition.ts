@@ -402,10 +402,10 @@ function bounded(text: string): string {
   return text;
 }
 
-/** A value in a complaint: what comes over the network must not fill a log line. */
+/** A value in a complaint: what comes over the network must not fill a log line. It is never cut, since half a secret is not recognised as one. */
 function brief(value: unknown): string {
   const text = canonicalJson(value);
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
+  return text.length > MAX_SHOWN ? `(${text.length} characters)` : text;
 }
 
 function equal(a: JsonValue, b: JsonValue): boolean {

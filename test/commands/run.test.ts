@@ -7,6 +7,7 @@ import { runProgram } from '../../src/commands/program.ts';
 import type { AgentStart, RunningAgent } from '../../src/commands/surroundings.ts';
 import { EXIT, HoldfastError } from '../../src/errors.ts';
 import { controlClient } from '../../src/services/control/client.ts';
+import { learnSecrets } from '../../src/services/log/known-secrets.ts';
 import { aStatus, fakeAgent, fakeSurroundings } from './fakes.ts';
 
 let home: string;
@@ -234,4 +235,16 @@ describe('enrolled', () => {
     one.end({ restart: false, problem: null });
     await done;
   });
+});
+
+test('a fault that quotes a secret is told without it, on the screen as in the log', async () => {
+  learnSecrets('policy of the test', ['s3cr3t-value']);
+  const one = fakeAgent();
+  const { surroundings, run } = daemon([one.agent]);
+  const ended = run();
+  await answering();
+  one.end({ restart: false, problem: { code: 'HOME_LOCKED', message: 'it is locked by s3cr3t-value' } });
+  expect(await ended).toBe(EXIT.failure);
+  expect(surroundings.terminal.said.err).toContain('it is locked by <REDACTED>');
+  expect(surroundings.terminal.said.err + surroundings.terminal.said.out).not.toContain('s3cr3t-value');
 });

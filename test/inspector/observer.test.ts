@@ -121,6 +121,15 @@ describe('a payload', () => {
     expect(told).not.toContain('s3cr3t-value');
   });
 
+  test('hides a secret before it is cut: half of one would not be recognised', () => {
+    const { observer, house } = observed();
+    const text = JSON.stringify({ outputs: { default: { api_key: 'id:s3cr3t-value-of-many-characters' } } });
+    house.send({ type: 'house.enter', policy: { id: 'web', revision: 1, hash: 'h1', text } });
+    const said = `${'x'.repeat(285)} id:s3cr3t-value-of-many-characters`;
+    house.send({ type: 'house.enter', message: said, error: new Error(said) });
+    expect(JSON.stringify(observer.records())).not.toContain('s3cr3t');
+  });
+
   test('is cut when it is long', () => {
     const items = Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`key${index}`, 'x'.repeat(200)]));
     expect(payloadOf({ items }).length).toBeLessThanOrEqual(2_000);

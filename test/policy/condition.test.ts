@@ -51,6 +51,13 @@ describe('a condition', () => {
     expect(holds(condition, known)).toBe(expected);
   });
 
+  test('a value in a complaint is whole or not there: half a secret would not be recognised as one', () => {
+    const long = variables({ TOKEN: `s3cr3t${'x'.repeat(200)}` });
+    expect(() => holds('number(${env.TOKEN}) > 1', long)).toThrow(/number: \(208 characters\) is not a number/);
+    expect(() => holds(`'s3cr3t${'x'.repeat(200)}' > 1`, long)).not.toThrow(/s3cr3t/);
+    expect(() => holds(`'s3cr3t${'x'.repeat(200)}' > 1`, long)).toThrow(/cannot be compared/);
+  });
+
   test.each([
     ["'text'", 'neither true nor false'],
     ['1 ==', 'column 5: it ends too early'],

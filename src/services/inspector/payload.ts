@@ -14,28 +14,30 @@ const BODIES = new Set(['text', 'data', 'content', 'body', 'bodies', 'daemon', '
 export function payloadOf(event: object, secrets: Secrets): string {
   const { type: _, ...rest } = event as { readonly type?: unknown };
   if (Object.keys(rest).length === 0) return '';
-  const text = JSON.stringify(secrets.hideIn(short(rest, '', 0))) ?? '';
+  const text = JSON.stringify(secrets.hideIn(short(rest, '', 0, secrets))) ?? '';
   return text.length > PAYLOAD_CHARACTERS ? `${text.slice(0, PAYLOAD_CHARACTERS - 1)}…` : text;
 }
 
-function short(value: unknown, key: string, depth: number): unknown {
+function short(value: unknown, key: string, depth: number, secrets: Secrets): unknown {
   if (typeof value === 'string') {
     if (BODIES.has(key)) return `‹${value.length} characters›`;
-    return value.length > TEXT_CHARACTERS ? `${value.slice(0, TEXT_CHARACTERS - 1)}…` : value;
+    return cut(value, secrets);
   }
   if (typeof value === 'bigint') return String(value);
   if (typeof value === 'function' || typeof value === 'symbol') return '‹not data›';
   if (typeof value !== 'object' || value === null) return value;
-  if (value instanceof Error) return shortError(value);
+  if (value instanceof Error) return shortError(value, secrets);
   if (typeof (value as { send?: unknown }).send === 'function') return '‹actor›';
   if (key === 'facts') return shortFacts(value);
   if (BODIES.has(key) && !isPolicyBody(value)) return '‹not shown›';
   if (depth >= DEEPEST) return '…';
   if (Array.isArray(value)) {
-    const shown = value.slice(0, ITEMS).map((one) => short(one, key, depth + 1));
+    const shown = value.slice(0, ITEMS).map((one) => short(one, key, depth + 1, secrets));
     return value.length > ITEMS ? [...shown, `‹${value.length - ITEMS} more›`] : shown;
   }
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, short(inner, name, depth + 1)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, inner]) => [name, short(inner, name, depth + 1, secrets)]),
+  );
 }
 
 /** `body: {id, revision, hash, text}`: its name is worth showing, its text is not. */
@@ -43,9 +45,16 @@ function isPolicyBody(value: object): boolean {
   return 'hash' in value && 'text' in value;
 }
 
-function shortError(error: Error): Record<string, unknown> {
+function shortError(error: Error, secrets: Secrets): Record<string, unknown> {
   const { code } = error as { readonly code?: unknown };
-  return { ...(typeof code === 'string' ? { code } : {}), message: error.message.slice(0, TEXT_CHARACTERS) };
+  return { ...(typeof code === 'string' ? { code } : {}), message: cut(error.message, secrets) };
+}
+
+/** Half a secret is not recognised as one, so that it is hidden first. */
+function cut(text: string, secrets: Secrets): string {
+  if (text.length <= TEXT_CHARACTERS) return text;
+  const hidden = secrets.hide(text);
+  return hidden.length > TEXT_CHARACTERS ? `${hidden.slice(0, TEXT_CHARACTERS - 1)}…` : hidden;
 }
 
 /** The durable facts in a few words: they are shown whole elsewhere, and carry the raw data of actions. */

@@ -1,5 +1,5 @@
 /** What a program has written: a file it appends to, looked at from an offset, and kept from growing for ever. */
-import { open, rename, rm, stat, truncate } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat, truncate } from 'node:fs/promises';
 import { hideSecrets } from '../log/known-secrets.ts';
 
 /** The output is rotated when it is larger than this, in bytes. */
@@ -17,20 +17,30 @@ export async function outputLength(path: string): Promise<number> {
   return (await stat(path).catch(() => null))?.size ?? 0;
 }
 
-/** What was written from `offset` on (at most the last MiB of it); all of it when the file was rotated since. */
+/**
+ * What was written from `offset` on (at most the last MiB of it, in whole lines: half a secret is not found); all of it when the file was rotated
+ * since.
+ */
 export async function outputSince(path: string, offset: number): Promise<string> {
   const length = await outputLength(path);
-  const from = Math.max(length < offset ? 0 : offset, length - READ_MAX_BYTES);
+  const begin = length < offset ? 0 : offset;
+  const from = Math.max(begin, length - READ_MAX_BYTES);
   if (length <= from) return '';
   const file = await open(path, 'r').catch(() => null);
   if (file === null) return '';
   try {
     const buffer = Buffer.alloc(length - from);
     const { bytesRead } = await file.read(buffer, 0, buffer.length, from);
-    return buffer.toString('utf8', 0, bytesRead);
+    const text = buffer.toString('utf8', 0, bytesRead);
+    return from > begin ? withoutFirstLine(text) : text;
   } finally {
     await file.close();
   }
+}
+
+function withoutFirstLine(text: string): string {
+  const end = text.search(/[\r\n]/);
+  return end < 0 ? '' : text.slice(end + 1);
 }
 
 /** The last line that says anything, without secrets and bounded; empty when there is none. Hidden before it is cut: half a secret is not found. */
@@ -41,7 +51,7 @@ export function lastLine(text: string): string {
 
 /**
  * Rotates by copy and truncate, since the program holds the file open and appends to it: three files in all, each of at most `maxBytes`.
- * Of what was written since the last look only the newest is copied. What is written between the copy and the truncation is lost; a
+ * Of what was written since the last look only the newest is copied, from the beginning of a line where there is one. What is written between the copy and the truncation is lost; a
  * program's output is not one of the promises, and a disk that it must not fill is: where no copy can be made, it is cut all the same.
  */
 export async function rotateOutput(path: string, maxBytes: number = OUTPUT_MAX_BYTES): Promise<boolean> {
@@ -68,7 +78,7 @@ async function copyNewest(path: string, target: string, from: number, bytes: num
     const copy = await open(target, 'wx', 0o600);
     try {
       const chunk = Buffer.alloc(Math.min(COPY_CHUNK_BYTES, bytes));
-      for (let done = 0; done < bytes; ) {
+      for (let done = await restOfLine(source, chunk, from); done < bytes; ) {
         const { bytesRead } = await source.read(chunk, 0, Math.min(chunk.length, bytes - done), from + done);
         if (bytesRead === 0) break;
         await copy.writeFile(chunk.subarray(0, bytesRead));
@@ -80,6 +90,13 @@ async function copyNewest(path: string, target: string, from: number, bytes: num
   } finally {
     await source.close();
   }
+}
+
+/** Bytes from `from` to the next beginning of a line: in a line without its beginning half a secret would not be recognised. 0 where it is far. */
+async function restOfLine(source: FileHandle, chunk: Buffer, from: number): Promise<number> {
+  if (from === 0) return 0;
+  const { bytesRead } = await source.read(chunk, 0, chunk.length, from - 1);
+  return Math.max(0, chunk.subarray(0, bytesRead).indexOf('\n'));
 }
 
 /**

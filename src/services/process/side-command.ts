@@ -20,7 +20,7 @@ export interface SideCommandResult {
   readonly ok: boolean;
   /** How it ended: `exited with code 1`, `did not end within 10 s`. */
   readonly how: string;
-  /** Standard output and error as they came, cut at 64 KiB. */
+  /** Standard output and error as they came, at most 64 KiB, then cut at the end of a line: half a secret would not be recognised. */
   readonly output: string;
 }
 
@@ -49,7 +49,9 @@ export async function runSideCommand(run: Command, options: SideCommandOptions):
   child.stdout.destroy();
   child.stderr.destroy();
   options.abort?.throwIfAborted();
-  return { ...result, output: Buffer.concat(chunks).toString('utf8') };
+  const output = Buffer.concat(chunks).toString('utf8');
+  const wholeLines = bytes > OUTPUT_MAX_BYTES ? output.lastIndexOf('\n') + 1 : 0;
+  return { ...result, output: wholeLines > 0 ? output.slice(0, wholeLines) : output };
 }
 
 async function endOrTimeout(

@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Probe } from '../../../src/policy/component.ts';
 import { realClock } from '../../../src/services/process/clock.ts';
 import { tryProbe } from '../../../src/services/process/probe.ts';
-import { usefulLines } from '../../../src/services/process/side-command.ts';
+import { runSideCommand, usefulLines } from '../../../src/services/process/side-command.ts';
 
 const servers: (Server | net.Server)[] = [];
 afterEach(() => {
@@ -91,4 +91,11 @@ describe('what is repeated of a program', () => {
     expect(usefulLines('one\n\ntwo\nthree\nfour')).toBe('one; two; three');
     expect(usefulLines('x'.repeat(1_000))).toHaveLength(400);
   });
+});
+
+it('output that is too long ends with a whole line: half a secret would not be recognised', async () => {
+  const script = 'yes checking | head -c 65520; echo "error: s3cr3t-value-of-many-characters"';
+  const run = { command: 'sh', args: ['-c', script], env: {}, cwd: '/', user: null };
+  const { output } = await runSideCommand(run, { id: 'x', home: '/home', cwd: '/', timeoutMs: 10_000 });
+  expect(output).toMatch(/^(checking\n)+$/);
 });
