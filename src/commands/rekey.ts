@@ -8,6 +8,7 @@ import { nodeFiles } from '../services/store/files.ts';
 import { type HomeLock, lockHome } from '../services/store/lock.ts';
 import { quarantined } from '../services/store/quarantine.ts';
 import { type RekeyTarget, rekey } from '../services/store/rekey.ts';
+import { isKeyText } from '../services/store/secret-key.ts';
 import { collect, settingsSources } from './options.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -45,7 +46,7 @@ export function rekeyCommand(surroundings: Surroundings, exit: (code: number) =>
           now: () => surroundings.nowMs(),
           settings: settings.encryption,
           to: targetNamed(options.to),
-          from: (options.from ?? []).map((path) => resolve(path)),
+          from: (options.from ?? []).map((path) => fileNamed('--from', path)),
           abandon: options.abandon ?? false,
         });
         const kept = await quarantined(nodeFiles, homePaths(home).quarantine);
@@ -79,7 +80,15 @@ Without the key nothing of what was encrypted can be had again, except from Flee
 function targetNamed(word: string | undefined): RekeyTarget {
   if (word === undefined) return { kind: 'settings' };
   if (word === 'none' || word === 'generated') return { kind: word };
-  return { kind: 'file', path: resolve(word) };
+  return { kind: 'file', path: fileNamed('--to', word) };
+}
+
+function fileNamed(option: string, word: string): string {
+  if (!isKeyText(word)) return resolve(word);
+  throw new HoldfastError(
+    'USAGE',
+    `${option} names a file that holds the key, not the key itself: command lines are for all to see`,
+  );
 }
 
 async function lockStopped(home: string): Promise<HomeLock> {

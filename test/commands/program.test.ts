@@ -88,6 +88,17 @@ describe('wrong usage ends with exit code 2 and a sentence', () => {
   });
 });
 
+test.each(['--to', '--from'])(
+  'rekey %s refuses a key in the place of its file, and does not repeat it',
+  async (option) => {
+    const key = 'a5'.repeat(32);
+    const { code, out, err } = await run('rekey', option, key);
+    expect(code).toBe(EXIT.usage);
+    expect(err).toContain(`${option} names a file that holds the key`);
+    expect(out + err).not.toContain(key);
+  },
+);
+
 test('help and version are no failure', async () => {
   expect((await run('--help')).code).toBe(0);
   expect(await run('version')).toMatchObject({ code: 0, out: expect.stringMatching(/^holdfast 0\.1\.0 \(node /) });

@@ -1,6 +1,7 @@
 /** Every setting by its name in the settings file: how a value is read, its default and the environment variable that overrides it. */
 import type { LogLevel } from '../../machines/facts.ts';
 import { parseGoDuration } from '../../wire/fleet.ts';
+import { isKeyText } from '../store/secret-key.ts';
 import type { LogFormat, Settings, VerificationMode } from './settings.ts';
 
 /** Raised by a reader; the one who knows the place adds it. */
@@ -20,7 +21,8 @@ const LONGEST_DELAY_MS = 7 * 24 * 3_600_000;
 
 export const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warning', 'error'];
 
-const shown = (value: unknown): string => JSON.stringify(value) ?? String(value);
+const shown = (value: unknown): string =>
+  isKeyText(String(value)) ? 'a key itself' : (JSON.stringify(value) ?? String(value));
 
 /** Reads `5s`, `2m`, `1h30m`. A number without a unit is refused, since nobody can tell what it means. */
 function readDurationMs(value: unknown, leastMs = 1): number {

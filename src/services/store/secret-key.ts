@@ -47,6 +47,11 @@ export function parseKeyFile(bytes: Buffer): KeyFile {
   };
 }
 
+/** Whether a text is a key itself, where something else was to stand; it must not be quoted then. */
+export function isKeyText(text: string): boolean {
+  return parseKeyFile(Buffer.from(text)).kind === 'key';
+}
+
 /** The only derivation there is: done when a key is read, never when something is written. */
 function deriveKey(material: Buffer): SecretKey {
   const derive = (use: string, length: number) =>

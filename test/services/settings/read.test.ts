@@ -24,6 +24,14 @@ test('what is not set is what the machines are tested with', () => {
   expect(settings.policy.freshForMs).toBe(3_600_000);
 });
 
+test('a key that stands where its source or its file belongs is not quoted: complaints go to the log', () => {
+  const key = 'a5'.repeat(32);
+  const { complaints } = read(`encryption.key_file: ${key}`, { HOLDFAST_ENCRYPTION_KEY: key });
+  expect(complaints).toHaveLength(2);
+  expect(complaints.join()).toContain('not a key itself');
+  expect(complaints.join()).not.toContain(key);
+});
+
 /** For each key: a good value that is not the default, and a bad one. */
 const TABLE: Record<KeyName, { good: unknown; bad: unknown; lands: (settings: Settings) => unknown; as: unknown }> = {
   'fleet.hosts': {
