@@ -135,9 +135,17 @@ function sought(found: ReadonlySet<string>): string[] {
     secret,
     JSON.stringify(secret).slice(1, -1),
     ...(/\s/.test(secret) ? [secret.trim()] : []),
-    ...(secret.includes('\n') ? secret.split('\n').map((line) => line.trim()) : []),
+    ...(secret.includes('\n') ? linesOf(secret) : []),
   ]);
   return [...new Set(forms)].filter((secret) => secret.length >= MIN_SOUGHT_LENGTH).sort((a, b) => b.length - a.length);
+}
+
+/** But for those that begin and end a key: they are no secret, and by them every other key is known. */
+function linesOf(secret: string): string[] {
+  return secret
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => !/^-----(BEGIN|END) [A-Z ]{0,60}-----$/.test(line));
 }
 
 function maskPatterns(text: string): string {

@@ -1,20 +1,14 @@
 /** A disk that is full or takes no writes: nothing is promised while it fails, what runs goes on, and it converges by itself afterwards (P1, P11, P12). */
-import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { homePaths } from '../../src/services/home.ts';
-import { SLOT_BYTES } from '../../src/services/store/record.ts';
 import type { Status } from '../../src/wire/control.ts';
+import { bindReadOnly, fill, mountDisk, remount, whyNoMounts } from './support/disks.ts';
 import { acks, isAck, isCheckin } from './support/fleet.ts';
 import { PATIENCE_MS } from './support/waiting.ts';
 import { isAlive, pidIn, serviceSpec, settledOn, world } from './support/world.ts';
 
 const INPUT = { id: 'a', type: 'service', config: 'one' };
 const COMPONENT = 'service-default-a';
-/** Room for the two slots and a few objects. */
-const DISK_BYTES = 3 * SLOT_BYTES;
 /** Says by its life alone that it is ready: where no output can be written, none can be looked for. */
 const SPECS = { quiet: serviceSpec('quiet', { reload: false, ready: { after: '200ms' } }) };
 const QUIET = { id: 'a', type: 'quiet', config: 'one' };
@@ -150,58 +144,3 @@ describe.skipIf(refusal !== null)('a disk that turns read-only', () => {
     },
   );
 });
-
-/** A small file system of its own in the place of `directory`; gone with the test. */
-async function mountDisk(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES},mode=0700`, 'holdfast-test', directory]);
-  onTestFinished(() => unmount(directory));
-}
-
-function remount(directory: string, mode: 'ro' | 'rw'): void {
-  execFileSync('mount', ['-o', `remount,${mode}`, directory]);
-}
-
-/** Makes `directory` read-only; the returned function takes that back. */
-function bindReadOnly(directory: string): () => void {
-  execFileSync('mount', ['--bind', directory, directory]);
-  execFileSync('mount', ['-o', 'remount,ro,bind', directory]);
-  onTestFinished(() => unmount(directory));
-  return () => execFileSync('mount', ['-o', 'remount,rw,bind', directory]);
-}
-
-/** Lets go of a mount also while something still looks into it. */
-function unmount(directory: string): void {
-  execFileSync('umount', ['-l', directory]);
-}
-
-/** Writes until nothing goes any more; the returned function gives the room back. */
-async function fill(directory: string): Promise<() => Promise<void>> {
-  const path = join(directory, 'filler');
-  for (const size of [65_536, 4_096, 1]) {
-    const file = await open(path, 'a');
-    try {
-      for (;;) await file.write(Buffer.alloc(size, 120));
-    } catch (error) {
-      expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
-    } finally {
-      await file.close();
-    }
-  }
-  return () => rm(path);
-}
-
-/** Null when this user may mount. */
-async function whyNoMounts(): Promise<string | null> {
-  const directory = await mkdtemp(join(tmpdir(), 'hf-mount-'));
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'holdfast-test', directory], { stdio: 'pipe' });
-    await readdir(directory);
-    execFileSync('umount', [directory], { stdio: 'pipe' });
-    return null;
-  } catch (error) {
-    return (error as Error).message.trim();
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}

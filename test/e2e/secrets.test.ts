@@ -5,125 +5,18 @@ import { expect, test } from 'vitest';
 import { homePaths } from '../../src/services/home.ts';
 import { empty } from './support/directories.ts';
 import { actionsAnswer, isCheckin } from './support/fleet.ts';
-import { settledOn, type World, world } from './support/world.ts';
-
-let planted = 0;
-/** A secret that is easily found, with characters that JSON and YAML escape. */
-const marked = (where: string) => {
-  planted += 1;
-  return `LEAK-${where}-"${planted}"-x9`;
-};
-const LEAK = /LEAK-[A-Za-z-]+/g;
-
-/** Its check and its start print the whole configuration, as careless programs do. */
-const CARELESS = JSON.stringify({
-  version: 2,
-  inputs: [
-    {
-      name: 'careless',
-      description: 'prints what it is given',
-      outputs: ['*'],
-      daemon: {
-        command: 'sh',
-        // biome-ignore-start lint/suspicious/noTemplateCurlyInString: variables of a spec.
-        args: [
-          '-c',
-          'grep -q crash all.json && { echo "fatal: $(cat all.json)"; exit 3; }; echo ready; while :; do sleep 0.05; done',
-        ],
-        cwd: '${component.dir}',
-        // biome-ignore-end lint/suspicious/noTemplateCurlyInString: variables of a spec.
-        env: { SERVICE_TOKEN: 'LEAK-spec-env-token' },
-        files: [{ path: 'all.json', format: 'json' }],
-        check: {
-          command: 'sh',
-          args: ['-c', 'echo "error: invalid $(cat all.json)" >&2; ! grep -q refuse all.json'],
-          timeout: '5s',
-        },
-        ready: { output: 'ready', timeout: '1500ms' },
-        stop: { signal: 'SIGTERM', grace: '2s' },
-        restart: { initial: '50ms', max: '100ms', give_up_after: 2 },
-      },
-    },
-  ],
-});
-
-/** A policy with a secret in every place. `word` says what becomes of it. */
-function policyWith(word: string) {
-  const inputs = [
-    {
-      id: 'a',
-      type: 'careless',
-      word,
-      password: marked('input-password'),
-      nested: { deep: [{ client_secret: marked('nested') }] },
-      hosts: [`https://user:${encodeURIComponent(marked('userinfo'))}@host.example/`],
-      headers: { Authorization: `Bearer ${marked('header')}` },
-      header_list: [{ name: 'X-Api-Key', value: marked('pair') }],
-      custom: marked('secret-path'),
-      note: 'the same again: {}',
-      streams: [
-        {
-          id: 's',
-          data_stream: { dataset: 'd' },
-          credentials: { token: marked('stream') },
-          'vars.custom': marked('stream-path'),
-        },
-      ],
-    },
-  ];
-  const outputs = {
-    default: {
-      type: 'elasticsearch',
-      hosts: ['https://es.example'],
-      api_key: `id:${marked('output-key')}`,
-      ssl: {
-        key: `-----BEGIN PRIVATE KEY-----\n${marked('pem')}\n-----END PRIVATE KEY-----`,
-        key_passphrase: marked('passphrase'),
-      },
-      proxy_headers: { 'X-Secret-Token': marked('proxy-header') },
-    },
-  };
-  return { inputs, outputs, secret_paths: ['inputs.0.custom', 'inputs.0.streams.0.vars.custom'] };
-}
-
-/** Every file below a directory, but not what programs are given: their configurations are theirs to read. */
-async function filesBelow(directory: string, skipped: readonly string[]): Promise<readonly string[]> {
-  const entries = await readdir(directory, { withFileTypes: true });
-  const found = await Promise.all(
-    entries.map(async (entry) => {
-      const path = join(directory, entry.name);
-      if (skipped.includes(path)) return [];
-      if (entry.isDirectory()) return filesBelow(path, skipped);
-      return entry.isFile() ? [path] : [];
-    }),
-  );
-  return found.flat();
-}
-
-/** Everything that was shown, with where. */
-type Shown = [where: string, text: string][];
-
-/** Asks the agent for all that people are shown, and reads the host's process list. */
-async function look({ agent }: World, when: string, said: Shown): Promise<void> {
-  const commands = [['status'], ['status', '--json'], ['inspect', '--json'], ['logs', '-n', '1000']];
-  const answers = await Promise.all(commands.map((command) => agent.run(...command)));
-  for (const [index, { out, err }] of answers.entries())
-    said.push([`${commands[index]?.join(' ')}, ${when}`, out + err]);
-  said.push([`process list, ${when}`, await commandLines()]);
-}
-
-/** What the daemon printed and what lies on its disk, but for what programs are given. */
-async function lookAtFiles({ agent, home }: World, said: Shown): Promise<void> {
-  const paths = homePaths(home);
-  said.push(['standard output of the daemon', agent.lines.join('\n')]);
-  for (const path of await filesBelow(home, [paths.components, paths.identity, paths.specs, paths.settings])) {
-    said.push([path.slice(home.length + 1), (await readFile(path)).toString('latin1')]);
-  }
-}
-
-function leaksIn(said: Shown): readonly string[] {
-  return said.flatMap(([what, text]) => [...new Set(text.match(LEAK) ?? [])].map((leak) => `${what}: ${leak}`));
-}
+import {
+  CARELESS,
+  filesBelow,
+  LEAK,
+  leaksIn,
+  look,
+  lookAtDiagnostics,
+  lookAtFiles,
+  policyWith,
+  type Shown,
+} from './support/planted.ts';
+import { settledOn, world } from './support/world.ts';
 
 test('no secret of a policy shows in logs, status, inspect, policy.yml, render, errors, process lists, Fleet or the encrypted state', {
   timeout: 180_000,
@@ -171,6 +64,7 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
   await fleet.server.send(fleet.agent().id, 'SETTINGS', { data: '{"log_level":"trace"}' });
   await agent.status(({ policy }) => policy.rejected[0]?.revision === 7, 'rejected 7');
   await look(made, 'rejected what is no JSON', said);
+  await lookAtDiagnostics(made, 'rejected what is no JSON', said);
   said.push(['what Fleet knows', JSON.stringify(fleet.server.agents())]);
 
   // Render, with and without checks, of good and bad policies and of a file that is no YAML.
@@ -192,6 +86,7 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
   const [object = ''] = await readdir(paths.objects);
   await writeFile(join(paths.objects, object), 'rubbish');
   await look(made, 'with an unreadable object', said);
+  await lookAtDiagnostics(made, 'with an unreadable object', said);
   const key = await readFile(paths.key);
   await writeFile(paths.key, `${'ab'.repeat(32)}\n`);
   await look(made, 'with another key', said);
@@ -237,6 +132,7 @@ test('nor where the agent is killed on the way back, in safe mode, or when it ha
   for (let start = 2; state !== 'safeMode' && start <= 5; start += 1) ({ state } = await restarted());
   expect(state).toBe('safeMode');
   await look(made, 'in safe mode', said);
+  await lookAtDiagnostics(made, 'in safe mode', said);
 
   await fleet.kill();
   await agent.kill9();
@@ -250,10 +146,3 @@ test('nor where the agent is killed on the way back, in safe mode, or when it ha
     expect(said.find(([what]) => what === `inspect --json, ${when}`)?.[1]).toContain('REDACTED');
   expect(leaksIn(said)).toEqual([]);
 });
-
-/** Every command line on this host that can be read. */
-async function commandLines(): Promise<string> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const lines = pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => ''));
-  return (await Promise.all(lines)).join('\n');
-}

@@ -105,6 +105,13 @@ describe('a masked policy', () => {
     ]);
   });
 
+  test('hides a private key that nobody knows beside one that is known', () => {
+    const pem = (body: string) => `-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----`;
+    const secrets = secretsIn({ ssl: { key: pem('the-known-one') } });
+    expect(maskText(pem('another'), secrets)).toBe(MASK);
+    expect(maskText('its middle is the-known-one', secrets)).toBe(`its middle is ${MASK}`);
+  });
+
   test('masks passwords in URLs and private keys in text', () => {
     expect(maskText('to https://user:hunter22@host:9200/x', [])).toBe(`to https://user:${MASK}@host:9200/x`);
     expect(maskText('a\n-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\nb', [])).toBe(
