@@ -229,6 +229,79 @@ const PINNED: readonly Pinned[] = [
       { atMs: 256_484, kind: 'asked', event: 'restart.requested' },
     ],
   },
+  {
+    claim:
+      'what an unenrolled agent has asked to end is not kept for a state directory that is replaced meanwhile (P8)',
+    seed: 15_054,
+    schedule: [
+      { ...good, atMs: 5_302, kind: 'publish', policy: 'web', webs: [], stubborn: true, contradicts: true },
+      { atMs: 269_447, kind: 'serverSnapshot' },
+      { atMs: 340_693, kind: 'unenroll' },
+      { atMs: 341_301, kind: 'stateOlder', stopped: false },
+    ],
+  },
+  {
+    claim:
+      'an ack that a restored server takes for one of another policy of that revision is not the agent’s fault (P1)',
+    seed: 31_397,
+    schedule: [
+      { ...good, atMs: 1_569, kind: 'publish', policy: 'web', jobs: ['c'] },
+      { atMs: 1_881, kind: 'serverSnapshot' },
+      { ...good, atMs: 21_899, kind: 'publish', policy: 'web', webs: ['a', 'b'] },
+      { atMs: 57_794, kind: 'kill', points: 13 },
+      { atMs: 60_699, kind: 'serverRestore' },
+      { atMs: 70_324, kind: 'message', mishaps: ['delayed', 'delayed'] },
+      { atMs: 71_449, kind: 'kill', points: 46 },
+      { ...good, atMs: 74_306, kind: 'publish', policy: 'web' },
+    ],
+  },
+  {
+    claim: 'a goodbye whose commit failed may be found by the next start all the same (P9)',
+    seed: 61_182,
+    schedule: [
+      { ...good, atMs: 118, kind: 'publish', policy: 'web', what: 'unparsable' },
+      { atMs: 93_943, kind: 'diskError', what: 'EROFS', inOperations: 7 },
+      { atMs: 99_827, kind: 'asked', event: 'restart.requested' },
+    ],
+  },
+  {
+    claim: 'a policy is held against last good, not against one that was overtaken before it was durable (P3)',
+    seed: 68_202,
+    schedule: [
+      {
+        ...good,
+        atMs: 1_944,
+        kind: 'publish',
+        policy: 'web',
+        what: 'breaking',
+        webs: ['a', 'b'],
+        jobs: ['c'],
+        stubborn: true,
+      },
+      { ...good, atMs: 8_824, kind: 'publish', policy: 'web' },
+      { ...good, atMs: 11_512, kind: 'publish', policy: 'web', jobs: ['c'] },
+      { ...good, atMs: 15_104, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'hangs', jobs: ['c'] },
+    ],
+  },
+  {
+    claim: 'a slot that reads as blank is blanked for good before anything is committed beside it (P4)',
+    seed: 77_769,
+    schedule: [
+      { ...good, atMs: 313, kind: 'publish', policy: 'web', what: 'breaking', breaks: 'hangs', webs: [], jobs: ['c'] },
+      { atMs: 3_918, kind: 'diskFailing', forMs: 152_771 },
+      { atMs: 10_639, kind: 'bitRot', where: 34, bit: 38_574, stopped: true },
+      { atMs: 23_153, kind: 'crashLoop', times: 6 },
+    ],
+  },
+  {
+    claim: 'a try that a person asks for waits for the disk, and is one that was asked for then (P3)',
+    seed: 86_769,
+    schedule: [
+      { ...good, atMs: 294_679, kind: 'publish', policy: 'web', what: 'unchecked' },
+      { atMs: 442_233, kind: 'diskFailing', forMs: 117_641 },
+      { atMs: 446_849, kind: 'asked', event: 'retry.requested' },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {

@@ -431,7 +431,8 @@ describe('a disk that takes no writes', () => {
   });
 });
 
-test('a damaged slot that cannot be moved is blanked before anything is committed: an older record never comes back with a power cut', async () => {
+/** One slot has rotted; the other is torn in the page cache, whole on the platter, and cannot be moved. */
+async function overAWholeRecord() {
   const { disk, newest } = await diskAt(4);
   const first = await open(disk);
   await commitSteps(first.store, 5, 5);
@@ -446,9 +447,31 @@ test('a damaged slot that cannot be moved is blanked before anything is committe
   const second = await open(disk);
   expect(second.facts).toBeNull();
   disk.faults = [];
+  return { disk, second };
+}
+
+test('a damaged slot that cannot be moved is blanked before anything is committed: an older record never comes back with a power cut', async () => {
+  const { disk, second } = await overAWholeRecord();
   await second.store.commit({ facts: factsAt(1), policies: policiesAt(1) });
   disk.powerCut(nothingSurvives);
   expect((await open(disk)).facts).toEqual(factsAt(1));
+});
+
+test('nor where the process that blanks it is killed at any operation, and the next one finds it blank', async () => {
+  for (let operation = 0, wasKilled = true; wasKilled; operation += 1) {
+    const { disk, second } = await overAWholeRecord();
+    disk.faults = [{ at: disk.operations + operation, what: 'kill' }];
+    wasKilled = await second.store.commit({ facts: factsAt(1), policies: policiesAt(1) }).then(
+      () => false,
+      () => true,
+    );
+    disk.faults = [];
+    disk.revive();
+    const third = await open(disk);
+    await third.store.commit({ facts: factsAt(2), policies: policiesAt(2) });
+    disk.powerCut(nothingSurvives);
+    expect((await open(disk)).facts, `killed at operation ${operation}`).toEqual(factsAt(2));
+  }
 });
 
 test('policy.yml is written for people and its failure costs nothing', async () => {
