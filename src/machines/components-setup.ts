@@ -80,14 +80,12 @@ export interface ComponentsContext extends ComponentsInput {
   readonly problems: readonly ComponentProblem[];
   readonly running: Readonly<Record<string, Running>>;
   readonly recorded: readonly Recorded[];
-  /** What runs was confirmed, or is last good on its way to it: it is no candidate on trial. */
-  readonly runsLastGood: boolean;
-  /** Hash of the policy in flight, or of the last one; of the one that was confirmed last; and of what is last good. */
+  /** Hash of the policy in flight, or of the last one. */
   readonly policyHash: string;
-  readonly confirmedHash: string | null;
+  /** Hash of what is last good, as the agent knew when it asked for that. */
   readonly lastGood: string | null;
-  /** What a policy is held against, should the one that was confirmed last be overtaken before it is last good. */
-  readonly baselineBefore: readonly string[];
+  /** Hash of the policy that what runs was confirmed for, or is on its way back to; null: it is a candidate's, on trial. */
+  readonly standsFor: string | null;
   /** What runs was left alone in safe mode: it is on record, and nobody here looks after it. */
   readonly leftAlone: boolean;
   /** As it was confirmed last: what the way back brings when it cannot be rendered any more. */
@@ -203,7 +201,7 @@ export const componentsSetup = setup({
         touched: [],
         baseline: [],
         kept: [],
-        runsLastGood: false,
+        standsFor: null,
       });
     }),
     show: enqueueActions(({ context, enqueue }) => {
@@ -236,11 +234,9 @@ export const componentsSetup = setup({
       refusal: { kind: 'health' as const, reason: refusalOf(context) ?? verdictAtTheEnd(context) ?? '' },
     })),
     acceptWhatRuns: assign(({ context }) => ({
-      runsLastGood: true,
+      standsFor: context.policyHash,
       touched: [],
       confirmed: context.wanted,
-      confirmedHash: context.policyHash,
-      baselineBefore: context.baseline,
     })),
     tellIssued: tell('agent', ({ context }) => ({ type: 'components.issued', plan: context.plan })),
     tellConfirmed: tell('agent', ({ context }) => ({
@@ -318,8 +314,7 @@ function takeBaseline(context: ComponentsContext): Partial<ComponentsContext> {
     baseline: context.leftAlone ? confirmedIn(context.recorded) : [...new Set([...worked, ...left])].sort(),
     leftAlone: false,
     kept: context.mode === 'fresh' || hardOnes(context.rendering.problems).length === 0 ? [] : context.kept,
-    runsLastGood: context.mode !== 'fresh',
-    ...(context.mode === 'fresh' ? {} : { confirmedHash: context.policyHash }),
+    standsFor: context.mode === 'fresh' ? null : context.policyHash,
     wanted: context.rendering.components,
     problems: context.rendering.problems,
   };
@@ -327,9 +322,9 @@ function takeBaseline(context: ComponentsContext): Partial<ComponentsContext> {
 
 /** What worked under last good, or worked before and is on its way there again. */
 function workedIn(context: ComponentsContext): readonly string[] {
-  const { mode, runsLastGood, confirmedHash, lastGood, touched, baseline, baselineBefore } = context;
-  if (!runsLastGood) return baseline;
-  if (mode === 'fresh' && confirmedHash !== lastGood) return baselineBefore;
+  const { mode, standsFor, lastGood, touched, baseline } = context;
+  const isOnTrial = standsFor === null || (mode === 'fresh' && standsFor !== lastGood);
+  if (isOnTrial) return baseline;
   return touched.length > 0 ? [...baseline, ...healthyIn(context)] : healthyIn(context);
 }
 

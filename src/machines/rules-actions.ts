@@ -151,8 +151,10 @@ export function owe(outbox: readonly OwedAck[], ack: OwedAck): readonly OwedAck[
   return [...outbox.filter((one) => one.actionId !== ack.actionId), ack];
 }
 
-/** Finished actions are kept, with their result, for 30 days or 500 of them; unfinished ones always. */
-/** An action whose ack is owed is not over, however long ago it was done: the clock may have been set forward since. */
+/**
+ * Finished actions are kept, with their result, for 30 days or 500 of them; unfinished ones always. One whose ack is owed is not over, however
+ * long ago it was done: the clock may have been set forward since.
+ */
 function trimJournal({ journal, outbox }: Pick<Facts, 'journal' | 'outbox'>, now: number): readonly JournalEntry[] {
   const owed = new Set(outbox.map(({ actionId }) => actionId));
   const isYoung = ({ id, doneAt }: JournalEntry) => doneAt === null || now - doneAt < JOURNAL_KEPT_MS || owed.has(id);

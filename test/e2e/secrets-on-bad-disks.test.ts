@@ -18,6 +18,7 @@ const failing = ({ store }: Status) => store.failing !== null;
 const refusal = await whyNoMounts();
 if (refusal !== null) console.warn(`secrets are not looked for on a real full disk: ${refusal}`);
 
+// It mounts a disk of its own, which not every host allows; the next test fills one without, everywhere.
 test.skipIf(refusal !== null)(
   'no secret shows where the disk of the home is really full',
   { timeout: 180_000 },

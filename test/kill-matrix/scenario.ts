@@ -70,6 +70,14 @@ export const BAD = policy('crash', 'two');
 export const FIRST_RUNS = { [RELOADS]: 'one', [RESTARTS]: 'one', [UNTOUCHED]: 'one' };
 export const SECOND_RUNS = { [RELOADS]: 'two', [RESTARTS]: 'two', [UNTOUCHED]: 'one' };
 
+export const ON_FIRST = { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS } as const;
+export const ON_SECOND = {
+  generations: [3, 2],
+  rejected: [],
+  acked: ['policy:web:2', 'policy:web:3'],
+  runs: SECOND_RUNS,
+} as const;
+
 /** This revision is held, acked and run, and every one of these components is there and well. */
 export const settledOn =
   (revision: number, components: readonly string[] = BASIC) =>
@@ -89,6 +97,17 @@ export const settledOn =
     actions.outbox === 0 &&
     path.policy === 'checkin' &&
     health === 'healthy';
+
+/** A step that waits until {@link settledOn} holds. */
+export const whenSettledOn = (revision: number, act: Step['act'], components = BASIC): Step => ({
+  waitsFor: `settled on ${revision}`,
+  when: settledOn(revision, components),
+  act,
+});
+
+/** It is unenrolled, has said all that it owes, and nothing runs. */
+export const isUnenrolled = ({ state, actions, pids }: LifeStatus): boolean =>
+  state === 'unenrolled' && actions.outbox === 0 && Object.values(pids).every((pid) => pid === null);
 
 /** This revision was rejected, and the one before it runs again. */
 export const rejected =

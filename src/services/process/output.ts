@@ -51,8 +51,9 @@ export function lastLine(text: string): string {
 
 /**
  * Rotates by copy and truncate, since the program holds the file open and appends to it: three files in all, each of at most `maxBytes`.
- * Of what was written since the last look only the newest is copied, from the beginning of a line where there is one. What is written between the copy and the truncation is lost; a
- * program's output is not one of the promises, and a disk that it must not fill is: where no copy can be made, it is cut all the same.
+ * Of what was written since the last look only the newest is copied, from the beginning of a line where there is one. What is written between
+ * the copy and the truncation is lost; a program's output is not one of the promises, and a disk that it must not fill is: where no copy can
+ * be made, it is cut all the same.
  */
 export async function rotateOutput(path: string, maxBytes: number = OUTPUT_MAX_BYTES): Promise<boolean> {
   const length = await outputLength(path);

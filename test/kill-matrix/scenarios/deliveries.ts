@@ -5,6 +5,9 @@ import {
   CHANGE,
   DRAIN,
   FIRST_RUNS,
+  isUnenrolled,
+  ON_FIRST,
+  ON_SECOND,
   REPLAY,
   RESTARTS,
   ROLLBACK,
@@ -14,10 +17,11 @@ import {
   SECOND_RUNS,
   settledOn,
   UNTOUCHED,
+  whenSettledOn,
 } from '../scenario.ts';
 
 const sends = (act: Scenario['steps'][number]['act']) => ({
-  steps: [{ waitsFor: 'settled on the first', when: settledOn(2), act }],
+  steps: [whenSettledOn(2, act)],
   from: 0,
 });
 
@@ -27,7 +31,7 @@ export const DELIVERIES: readonly Scenario[] = [
     base: 'enrolled',
     steps: [],
     settled: settledOn(2),
-    outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: BASIC },
+    outcome: { ...ON_FIRST, uninterrupted: BASIC },
     undisturbed: [...REPLAY, ...CHANGE],
   },
   {
@@ -36,10 +40,7 @@ export const DELIVERIES: readonly Scenario[] = [
     ...sends((stage) => stage.policy(SECOND)),
     settled: settledOn(3),
     outcome: {
-      generations: [3, 2],
-      rejected: [],
-      acked: ['policy:web:2', 'policy:web:3'],
-      runs: SECOND_RUNS,
+      ...ON_SECOND,
       uninterrupted: [UNTOUCHED],
     },
     undisturbed: ['running.checkin', ...CHANGE],
@@ -93,10 +94,7 @@ export const DELIVERIES: readonly Scenario[] = [
     ...sends((stage) => stage.policy(SECOND)),
     settled: settledOn(3),
     outcome: {
-      generations: [3, 2],
-      rejected: [],
-      acked: ['policy:web:2', 'policy:web:3'],
-      runs: SECOND_RUNS,
+      ...ON_SECOND,
       uninterrupted: [UNTOUCHED],
     },
     undisturbed: ['running.checkin', ...CHANGE],
@@ -137,8 +135,7 @@ export const DELIVERIES: readonly Scenario[] = [
     name: 'unenrollment',
     base: 'first',
     ...sends((stage) => stage.send('UNENROLL', {})),
-    settled: ({ state, actions, pids }) =>
-      state === 'unenrolled' && actions.outbox === 0 && Object.values(pids).every((pid) => pid === null),
+    settled: isUnenrolled,
     outcome: {
       generations: [2],
       rejected: [],
@@ -158,11 +155,8 @@ export const DELIVERIES: readonly Scenario[] = [
         ({ state }) => state === 'unenrolled',
       ),
     ),
-    settled: ({ state, actions, pids }, { fleet }) =>
-      state === 'unenrolled' &&
-      actions.outbox === 0 &&
-      Object.values(pids).every((pid) => pid === null) &&
-      fleet.requests.some(({ kind, status }) => kind === 'audit' && status === 200),
+    settled: (status, { fleet }) =>
+      isUnenrolled(status) && fleet.requests.some(({ kind, status }) => kind === 'audit' && status === 200),
     outcome: {
       generations: [2],
       rejected: [],
@@ -178,7 +172,7 @@ export const DELIVERIES: readonly Scenario[] = [
     base: 'first',
     ...sends((stage) => stage.drain()),
     settled: (status, stage) => stage.drained && settledOn(2)(status),
-    outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: [] },
+    outcome: { ...ON_FIRST, uninterrupted: [] },
     undisturbed: ['running.checkin', ...DRAIN],
   },
   {
@@ -188,10 +182,7 @@ export const DELIVERIES: readonly Scenario[] = [
     ...sends((stage) => stage.drain()),
     settled: (status, stage) => stage.drained && settledOn(2)(status),
     outcome: {
-      generations: [2],
-      rejected: [],
-      acked: ['policy:web:2'],
-      runs: FIRST_RUNS,
+      ...ON_FIRST,
       uninterrupted: BASIC,
       kept: true,
     },
@@ -202,7 +193,7 @@ export const DELIVERIES: readonly Scenario[] = [
     base: 'first',
     ...sends((stage) => stage.restart()),
     settled: (status, stage) => stage.restarted && settledOn(2)(status),
-    outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: [] },
+    outcome: { ...ON_FIRST, uninterrupted: [] },
     undisturbed: ['running.checkin', ...DRAIN, ...REPLAY],
   },
 ];

@@ -1,6 +1,6 @@
 /** An agent that is not enrolled yet becomes one. */
 import { isEnroll } from '../../e2e/support/fleet.ts';
-import { BASIC, CHANGE, FIRST_RUNS, REPLAY, type Scenario, settledOn, type Way, waysAfter } from '../scenario.ts';
+import { BASIC, CHANGE, ON_FIRST, REPLAY, type Scenario, settledOn, type Way, waysAfter } from '../scenario.ts';
 
 const ASKS: Way = ['preparing', 'requesting'].map((state) => `enrollment.${state}`);
 const ADOPTS: Way = ['adopting', 'enrolled'].map((state) => `enrollment.${state}`);
@@ -12,7 +12,7 @@ const ENROLLS = {
   before: async ({ fleet }) => fleet.answer(isEnroll, () => Response.json({ statusCode: 503 }, { status: 503 })),
   steps: [],
   settled: settledOn(2),
-  outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: BASIC },
+  outcome: { ...ON_FIRST, uninterrupted: BASIC },
   undisturbed: [...ASKS, ...AGAIN, ...ADOPTS, ...REPLAY, ...CHANGE],
   ways: (disk, scenario) => {
     const ways = waysAfter(disk, scenario);

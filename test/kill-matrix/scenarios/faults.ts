@@ -4,16 +4,18 @@ import {
   CHANGE,
   DRAIN,
   FIRST_RUNS,
+  ON_FIRST,
+  ON_SECOND,
   policy,
   REPLAY,
   ROLLBACK,
   rejected,
   type Scenario,
   SECOND,
-  SECOND_RUNS,
   settledOn,
   UNTOUCHED,
   waysAfter,
+  whenSettledOn,
 } from '../scenario.ts';
 
 const WAITS = { policy: { apply: { timeout: '40s', stable_for: '300ms' } } };
@@ -22,28 +24,16 @@ const BECOMES_SECOND = {
   base: 'first',
   settled: settledOn(3),
   from: 0,
-  outcome: {
-    generations: [3, 2],
-    rejected: [],
-    acked: ['policy:web:2', 'policy:web:3'],
-    runs: SECOND_RUNS,
-    uninterrupted: [UNTOUCHED],
-  },
+  outcome: { ...ON_SECOND, uninterrupted: [UNTOUCHED] },
   undisturbed: ['running.checkin', ...CHANGE],
 } as const satisfies Partial<Scenario>;
-
-const whenSettled = (act: Scenario['steps'][number]['act']) => ({
-  waitsFor: 'settled on the first',
-  when: settledOn(2),
-  act,
-});
 
 export const FAULTS: readonly Scenario[] = [
   {
     ...BECOMES_SECOND,
     name: 'full disk while a policy comes',
     steps: [
-      whenSettled(async (stage) => {
+      whenSettledOn(2, async (stage) => {
         stage.failDisk('ENOSPC');
         await stage.policy(SECOND);
       }),
@@ -59,7 +49,7 @@ export const FAULTS: readonly Scenario[] = [
     name: 'disk that turns read-only while a policy is on trial',
     settings: WAITS,
     steps: [
-      whenSettled((stage) => stage.policy(SECOND)),
+      whenSettledOn(2, (stage) => stage.policy(SECOND)),
       {
         waitsFor: 'a policy on trial',
         when: (status) => status.path.policy === 'apply' || settledOn(3)(status),
@@ -77,7 +67,7 @@ export const FAULTS: readonly Scenario[] = [
     base: 'first',
     settings: { policy: { apply: { timeout: '40s', stable_for: '1s' }, retry: { initial: '1h', max: '1h' } } },
     steps: [
-      whenSettled((stage) => stage.policy(policy('late', 'one'))),
+      whenSettledOn(2, (stage) => stage.policy(policy('late', 'one'))),
       {
         waitsFor: 'a policy on trial',
         when: (status) => status.path.policy === 'apply' || rejected(3)(status),
@@ -104,7 +94,7 @@ export const FAULTS: readonly Scenario[] = [
     ...BECOMES_SECOND,
     name: 'acks that Fleet does not take at first',
     steps: [
-      whenSettled((stage) => {
+      whenSettledOn(2, (stage) => {
         stage.refuse('acks', 503);
         return stage.policy(SECOND);
       }),
@@ -122,7 +112,7 @@ export const FAULTS: readonly Scenario[] = [
     ...BECOMES_SECOND,
     name: 'Fleet that cannot be reached for a while',
     steps: [
-      whenSettled((stage) => stage.fleet.kill()),
+      whenSettledOn(2, (stage) => stage.fleet.kill()),
       {
         waitsFor: 'a link that is down',
         when: ({ link }) => link === 'backing-off',
@@ -137,7 +127,7 @@ export const FAULTS: readonly Scenario[] = [
     name: 'Fleet that does not know the agent for a while',
     base: 'first',
     steps: [
-      whenSettled(async (stage) => {
+      whenSettledOn(2, async (stage) => {
         stage.refuse('checkin', 401);
         await stage.fleet.kill();
         await stage.fleet.start();
@@ -153,7 +143,7 @@ export const FAULTS: readonly Scenario[] = [
     ],
     from: 0,
     settled: (status, stage) => stage.restarted && settledOn(2)(status),
-    outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: [] },
+    outcome: { ...ON_FIRST, uninterrupted: [] },
     undisturbed: ['running.checkin', ...DRAIN, ...REPLAY],
     // A kill before the end of that comes to a life that is refused, too, and asked to begin anew.
     ways: (disk, scenario) => {
@@ -172,7 +162,7 @@ export const FAULTS: readonly Scenario[] = [
     steps: [],
     settled: (status, { fleet }) =>
       settledOn(2)(status) && fleet.requests.filter(({ kind }) => kind === 'checkin').length > 2,
-    outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: BASIC },
+    outcome: { ...ON_FIRST, uninterrupted: BASIC },
     undisturbed: REPLAY,
   },
 ];

@@ -7,12 +7,14 @@ import {
   CHANGE,
   FIRST,
   FIRST_RUNS,
+  ON_FIRST,
   REPLAY,
   RESTARTS,
   ROLLBACK,
   rejected,
   type Scenario,
   settledOn,
+  whenSettledOn,
 } from '../scenario.ts';
 import { SPECS } from '../specs.ts';
 import type { Stage } from '../stage.ts';
@@ -22,12 +24,6 @@ const PROBED = 'probed-default-d';
 /** The first policy with one component more: `<type>-default-d`. */
 const withOneMore = (type: string, config: string) => (stage: Stage) =>
   stage.policy([...FIRST, { id: 'd', type, config }]);
-
-const whenSettledOn = (revision: number, act: Scenario['steps'][number]['act'], components = BASIC) => ({
-  waitsFor: `settled on ${revision}`,
-  when: settledOn(revision, components),
-  act,
-});
 
 const grown = (type: string, config: string, revision: number): Scenario['outcome'] => {
   const revisions = Array.from({ length: revision - 1 }, (_, at) => revision - at);
@@ -49,10 +45,7 @@ export const PROGRAMS: readonly Scenario[] = [
     settled: (status, stage) =>
       settledOn(2)(status) && stage.events(RESTARTS).filter((line) => line.startsWith('started')).length > 2,
     outcome: {
-      generations: [2],
-      rejected: [],
-      acked: ['policy:web:2'],
-      runs: FIRST_RUNS,
+      ...ON_FIRST,
       uninterrupted: BASIC.filter((id) => id !== RESTARTS),
     },
     undisturbed: ['running.checkin'],
@@ -138,7 +131,7 @@ export const PROGRAMS: readonly Scenario[] = [
       },
     ],
     settled: settledOn(2),
-    outcome: { generations: [2], rejected: [], acked: ['policy:web:2'], runs: FIRST_RUNS, uninterrupted: BASIC },
+    outcome: { ...ON_FIRST, uninterrupted: BASIC },
     undisturbed: REPLAY,
   },
 ];

@@ -11,12 +11,14 @@ import {
   DRAIN,
   FIRST,
   FIRST_RUNS,
+  isUnenrolled,
+  ON_FIRST,
+  ON_SECOND,
   ORPHANED,
   REPLAY,
   REPLAY_AFTER_A_CRASH,
   type Scenario,
   SECOND,
-  SECOND_RUNS,
   settledOn,
   UNTOUCHED,
   type Way,
@@ -36,13 +38,6 @@ async function killedAt(stage: Stage, kill: Kill, times = 1): Promise<void> {
 
 const diesInEveryReplay = (stage: Stage) => killedAt(stage, { state: 'in agent.replay' }, ATTEMPTS);
 
-const STAYS_ON_FIRST = {
-  generations: [2],
-  rejected: [],
-  acked: ['policy:web:2'],
-  runs: FIRST_RUNS,
-} as const;
-
 const SAFE_MODE: Way = [...BOOT, 'crashed', 'safeMode'];
 
 /** Whether the next start finds its attempts spent. Its time may be over by then, and then it is as if there had been none. */
@@ -59,7 +54,7 @@ export const STARTS: readonly Scenario[] = [
     base: 'first',
     steps: [],
     settled: settledOn(2),
-    outcome: { ...STAYS_ON_FIRST, uninterrupted: BASIC },
+    outcome: { ...ON_FIRST, uninterrupted: BASIC },
     undisturbed: REPLAY,
   },
   {
@@ -73,7 +68,7 @@ export const STARTS: readonly Scenario[] = [
     },
     steps: [],
     settled: settledOn(2),
-    outcome: { ...STAYS_ON_FIRST, uninterrupted: BASIC },
+    outcome: { ...ON_FIRST, uninterrupted: BASIC },
     undisturbed: REPLAY_AFTER_A_CRASH,
   },
   {
@@ -104,10 +99,7 @@ export const STARTS: readonly Scenario[] = [
     steps: [],
     settled: settledOn(3),
     outcome: {
-      generations: [3, 2],
-      rejected: [],
-      acked: ['policy:web:2', 'policy:web:3'],
-      runs: SECOND_RUNS,
+      ...ON_SECOND,
       uninterrupted: [UNTOUCHED],
     },
     undisturbed: [...REPLAY_AFTER_A_CRASH, ...CHANGE],
@@ -120,10 +112,9 @@ export const STARTS: readonly Scenario[] = [
       await killedAt(stage, { state: 'in agent.unenrolled' });
     },
     steps: [],
-    settled: ({ state, actions, pids }) =>
-      state === 'unenrolled' && actions.outbox === 0 && Object.values(pids).every((pid) => pid === null),
+    settled: isUnenrolled,
     outcome: {
-      ...STAYS_ON_FIRST,
+      ...ON_FIRST,
       acked: ['policy:web:2', 'action'],
       runs: {},
       unenrolled: true,
@@ -138,7 +129,7 @@ export const STARTS: readonly Scenario[] = [
     before: diesInEveryReplay,
     steps: [],
     settled: settledOn(2),
-    outcome: { ...STAYS_ON_FIRST, uninterrupted: [] },
+    outcome: { ...ON_FIRST, uninterrupted: [] },
     undisturbed: [...SAFE_MODE, ...DRAIN, ...REPLAY],
     ways: (disk) => {
       const begin = begins(disk);
@@ -159,10 +150,7 @@ export const STARTS: readonly Scenario[] = [
     ],
     settled: settledOn(3),
     outcome: {
-      generations: [3, 2],
-      rejected: [],
-      acked: ['policy:web:2', 'policy:web:3'],
-      runs: SECOND_RUNS,
+      ...ON_SECOND,
       uninterrupted: [],
     },
     undisturbed: [...SAFE_MODE, ...CHANGE],
@@ -177,10 +165,7 @@ export const STARTS: readonly Scenario[] = [
     steps: [],
     settled: settledOn(3),
     outcome: {
-      generations: [3, 2],
-      rejected: [],
-      acked: ['policy:web:2', 'policy:web:3'],
-      runs: SECOND_RUNS,
+      ...ON_SECOND,
       uninterrupted: [],
     },
     undisturbed: [...REPLAY_AFTER_A_CRASH, ...DRAIN, ...REPLAY],
@@ -197,10 +182,7 @@ export const STARTS: readonly Scenario[] = [
     steps: [],
     settled: settledOn(3),
     outcome: {
-      generations: [3, 2],
-      rejected: [],
-      acked: ['policy:web:2', 'policy:web:3'],
-      runs: SECOND_RUNS,
+      ...ON_SECOND,
       uninterrupted: [UNTOUCHED],
     },
     undisturbed: [...REPLAY, ...ORPHANED, ...CHANGE],
