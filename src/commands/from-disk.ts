@@ -19,6 +19,7 @@ export async function statusFromDisk(sources: LoadOptions, surroundings: Surroun
   const held = newest ? await store.readPolicy(newest.hash) : null;
   const unknown = identity.kind === 'unreadable' ? identity.problem.message : null;
   const lost = held && 'problem' in held ? held.problem.message : unknown;
+  const lastStart = facts?.starts[0];
   const agentId = identity.kind === 'enrolled' ? identity.agentId : null;
   const { sequence, encrypted, quarantined } = await store.status();
   return {
@@ -29,7 +30,7 @@ export async function statusFromDisk(sources: LoadOptions, surroundings: Surroun
     path: {},
     health: 'stopped',
     message: ['not running; read from disk', ...findings].join('; '),
-    start: facts ? startFacts(facts) : { number: 0, previous: 'first', crashes: 0, in_flight: null },
+    start: lastStart ? startFacts(lastStart) : { number: 0, previous: 'first', crashes: 0, in_flight: null },
     agent: { id: agentId, enrolled: agentId !== null && !facts?.unenrolled },
     fleet: { state: 'never', message: 'not running', host: null, last_checkin: null },
     policy: {

@@ -31,6 +31,7 @@ import { buildReport } from './report.ts';
 import { isRetryable } from './rules.ts';
 import { storeMachine } from './store.ts';
 import { type AgentEvent, type HeldVerdict, tell, unwired } from './system.ts';
+import { thisStart } from './this-start.ts';
 
 export type { AgentContext, AgentInput, AgentOutput, Ladder, Said } from './agent-context.ts';
 
@@ -59,7 +60,7 @@ export const agentSetup = setup({
     'it is unenrolled': ({ context }) => context.facts.unenrolled !== null,
     'it is in safe mode': ({ context }) => context.facts.safeMode !== null,
     'it is in safe mode and nothing was touched': ({ context }) => context.facts.safeMode !== null && !context.touched,
-    'the last start ended without a goodbye': ({ context }) => context.facts.starts[0]?.previous === 'crashed',
+    'the last start ended without a goodbye': ({ context }) => thisStart(context).previous === 'crashed',
     'the commit is': ({ event }, params: { id: string }) => (event as { id: string }).id === params.id,
     'the plan is ours': ({ context, event }) => (event as { plan: string }).plan === context.plan,
     'the replay is pending': ({ context, event }) =>
@@ -198,7 +199,7 @@ export const agentSetup = setup({
     })),
     'ask for the way back to be recorded': enqueueActions(({ context, enqueue }) => {
       // It confirms what this start spent its attempt on, when the replay itself was superseded.
-      if (context.running === null || context.facts.starts[0]?.confirmed !== false) return;
+      if (context.running === null || thisStart(context).confirmed) return;
       enqueue(asking('replayed', [{ type: 'replay.confirmed', hash: context.running.hash }]));
     }),
     'ask for the surviving candidate to be tried': enqueueActions(({ context, enqueue }) => {

@@ -2,20 +2,22 @@
 import { type AgentContext, ackerInput, initialContext } from './agent-context.ts';
 import { agentSetup } from './agent-setup.ts';
 import { nameOf } from './naming.ts';
-import { howItEnded } from './rules-starts.ts';
 import { LINK, runningState } from './running.ts';
+import { thisStart } from './this-start.ts';
 
 /** One line a start: which it is, how the one before ended, and what is held (P9). */
-function startInWords({ facts, factsProven, settings }: AgentContext): string {
-  const { generations, runs, starts } = facts;
+function startInWords(context: AgentContext): string {
+  const { generations, runs } = context.facts;
   const [lastGood] = generations;
-  const [start] = starts;
+  const { number, previous } = thisStart(context);
   const held = lastGood === undefined ? 'holding no policy' : `holding ${nameOf(lastGood)}`;
   const over = runs > 0 ? ', which is passed over' : '';
-  if (start === undefined) return `starting, ${held}`;
-  // What the disk takes no record of is not told by the record of the start before.
-  if (!factsProven) return `a start that is not on record, ${HOW[howItEnded(start, settings.bootId)]}; ${held}${over}`;
-  return `start ${start.number}, ${HOW[start.previous]}; ${held}${over}`;
+  return `${context.factsProven ? `start ${number}` : 'a start that is not on record'}, ${HOW[previous]}; ${held}${over}`;
+}
+
+function crashInWords(context: AgentContext): string {
+  const { number, crashes, inFlight } = thisStart(context);
+  return `restarted after a crash (start ${number}, ${crashes} in a row); in flight: ${inFlight ?? 'nothing'}`;
 }
 
 const HOW = {
@@ -147,10 +149,7 @@ export const agentMachine = agentSetup.createMachine({
         'The last start ended without a goodbye. What was in flight is named and counted (P9); then what is held is restored, or left alone.',
       entry: {
         type: 'say',
-        params: ({ context }) => ({
-          level: 'warning',
-          message: `restarted after a crash (start ${context.facts.starts[0]?.number}, ${context.facts.starts[0]?.crashes} in a row); in flight: ${context.facts.starts[0]?.inFlight ?? 'nothing'}`,
-        }),
+        params: ({ context }) => ({ level: 'warning', message: crashInWords(context) }),
       },
       always: [{ guard: 'it is in safe mode', target: 'safeMode' }, { target: 'restore' }],
     },

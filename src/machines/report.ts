@@ -4,6 +4,7 @@ import type { PolicyRef } from '../policy/identity.ts';
 import type { AgentContext } from './agent-context.ts';
 import { nameOf } from './naming.ts';
 import type { Report } from './system.ts';
+import { thisStart } from './this-start.ts';
 
 /** Kibana shows a message in one line; longer ones are cut. */
 export const MESSAGE_LIMIT = 1_024;
@@ -12,7 +13,7 @@ const UNHEALTHY = new Set<ComponentStatus['state']>(['degraded', 'failed', 'back
 
 export function buildReport(context: AgentContext): Report {
   const { status, message } = condition(context);
-  const start = context.facts.starts[0];
+  const start = thisStart(context);
   return {
     status,
     message: message.length > MESSAGE_LIMIT ? `${message.slice(0, MESSAGE_LIMIT - 1)}…` : message,
@@ -20,9 +21,9 @@ export function buildReport(context: AgentContext): Report {
     // Where last good itself was found damaged, each verification decides anew.
     holdsLess: context.orphaned !== null && context.orphaned.damaged !== context.facts.generations[0]?.hash,
     metadata: {
-      start: start?.number ?? 0,
-      previous: start?.previous ?? 'first',
-      crashes: start?.crashes ?? 0,
+      start: start.number,
+      previous: start.previous,
+      crashes: start.crashes,
       policy: { running: context.running?.hash ?? null, persisted: context.facts.generations[0]?.hash ?? null },
       rejected: standingRejection(context)?.hash ?? null,
       generation: context.facts.runs,
@@ -40,7 +41,7 @@ function standingRejection({ facts }: AgentContext) {
 /** The first that applies, worst first. */
 function condition(context: AgentContext): { status: Report['status']; message: string } {
   const { facts, storeProblem, orphaned } = context;
-  const start = facts.starts[0];
+  const start = thisStart(context);
   const running = context.running === null ? 'running nothing' : `running ${nameOf(context.running)}`;
   const rejection = standingRejection(context);
   const unhealthy = worstFirst(context.components.filter((one) => UNHEALTHY.has(one.state)));
@@ -65,7 +66,7 @@ function condition(context: AgentContext): { status: Report['status']; message: 
       message: `passed over ${nameOf(facts.generations[0])}, which the agent did not survive; ${running}, whose output keys may have been retired`,
     };
   }
-  if (start !== undefined && start.previous === 'crashed' && !start.confirmed) {
+  if (start.previous === 'crashed' && !start.confirmed) {
     return { status: 'degraded', message: `restarted after crash: ${start.inFlight ?? 'at rest'}; ${running}` };
   }
   if (unhealthy.length > 0) {

@@ -10,10 +10,21 @@ import { dropSpentCandidate } from './rules-policies.ts';
 
 /** A new start: says how the one before ended, and spends this one on what it will run. */
 export function opened(facts: Facts, bootId: string, now: number, rules: Rules): Facts {
+  const noted: Facts = {
+    ...facts,
+    starts: [startAfter(facts, bootId, now), ...facts.starts].slice(0, STARTS_KEPT),
+    answerDeaths: facts.answerInFlight ? facts.answerDeaths + 1 : facts.answerDeaths,
+    answerInFlight: false,
+  };
+  return spendStart(dropSpentCandidate(noted, now, rules), now, rules);
+}
+
+/** The start that finds these facts, before it has spent anything: also what is known of it while the disk takes no record of it (P9). */
+export function startAfter(facts: Facts, bootId: string, now: number): Start {
   const last = facts.starts[0];
   const previous = howItEnded(last, bootId);
   const died = previous === 'crashed' || previous === 'host-rebooted';
-  const start: Start = {
+  return {
     number: (last?.number ?? 0) + 1,
     bootId,
     at: now,
@@ -24,16 +35,9 @@ export function opened(facts: Facts, bootId: string, now: number, rules: Rules):
     goodbye: false,
     spent: NOTHING_SPENT,
   };
-  const noted: Facts = {
-    ...facts,
-    starts: [start, ...facts.starts].slice(0, STARTS_KEPT),
-    answerDeaths: facts.answerInFlight ? facts.answerDeaths + 1 : facts.answerDeaths,
-    answerInFlight: false,
-  };
-  return spendStart(dropSpentCandidate(noted, now, rules), now, rules);
 }
 
-export function howItEnded(last: Start | undefined, bootId: string): Start['previous'] {
+function howItEnded(last: Start | undefined, bootId: string): Start['previous'] {
   if (last === undefined) return 'first';
   if (last.goodbye) return 'goodbye';
   return last.bootId === bootId ? 'crashed' : 'host-rebooted';

@@ -14,7 +14,7 @@ export interface Played {
   readonly chain: readonly string[];
 }
 
-const NO_DISK: Disk = { facts: null, readable: [], enrolled: false, takesWrites: true };
+const NO_DISK: Disk = { facts: null, readable: [], enrolled: false };
 
 /** `kills`: of the first life, then of the one after it, … */
 export async function play(

@@ -173,10 +173,10 @@ export function waysAfter(disk: Disk, { outcome }: Scenario): readonly Way[] {
   return orphaned ? [[...begin, ...ORPHANED, ...rest], plain] : [plain];
 }
 
-/** Up to `running.checkin`. A crash is a state of the start that has it on record. */
-export function begins({ facts, takesWrites }: Disk): Way {
+/** Up to `running.checkin`. */
+export function begins({ facts }: Disk): Way {
   const [start] = facts?.starts ?? [];
-  return start !== undefined && !start.goodbye && takesWrites ? REPLAY_AFTER_A_CRASH : REPLAY;
+  return start !== undefined && !start.goodbye ? REPLAY_AFTER_A_CRASH : REPLAY;
 }
 
 export function nameOf(generation: number | string): string {

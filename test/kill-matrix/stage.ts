@@ -56,8 +56,6 @@ export interface Disk {
   readonly readable: readonly string[];
   /** It holds an identity. */
   readonly enrolled: boolean;
-  /** The next start can be put on record. */
-  readonly takesWrites: boolean;
 }
 
 export class Stage {
@@ -176,7 +174,7 @@ export class Stage {
       if ('text' in (await store.readPolicy(hash))) readable.push(`${id}:${revision}`);
     }
     const { identity } = await readIdentity(nodeFiles, this.home, machineId() ?? '');
-    return { facts, readable, enrolled: identity !== null, takesWrites: !existsSync(this.#fault) };
+    return { facts, readable, enrolled: identity !== null };
   }
 
   /** What service.sh did in this component. */

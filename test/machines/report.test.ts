@@ -43,6 +43,7 @@ function told(facts: Partial<Facts>, more: Partial<AgentContext> = {}) {
   const context = {
     ...initialContext(SETTINGS),
     facts: { ...emptyFacts('agent'), generations: [good('web:1')], received: { ...ref('web:1'), at: 1 }, ...facts },
+    factsProven: true,
     running: ref('web:1'),
     ...more,
   };
@@ -121,6 +122,15 @@ describe('the report', () => {
       rejected: null,
       generation: 1,
     });
+  });
+
+  it('tells of this start while the disk takes no record of it, not of the one on record (P9)', () => {
+    const before = { ...start, number: 6, previous: 'goodbye' as const, crashes: 0, inFlight: null, confirmed: true };
+    const { message, metadata } = told({ starts: [before] }, { factsProven: false });
+    expect(metadata).toMatchObject({ start: 7, previous: 'crashed', crashes: 1 });
+    expect(message).toBe('restarted after crash: at rest; running web:1');
+    expect(told({ starts: [before] }, { factsProven: true }).metadata).toMatchObject({ start: 6, previous: 'goodbye' });
+    expect(told({ starts: [] }, { factsProven: false }).metadata).toMatchObject({ start: 1, previous: 'first' });
   });
 
   it('is never longer than Kibana shows', () => {

@@ -3,7 +3,7 @@
  * read back, what runs, and what was said. It believes nothing the agent says of itself unless the disk or the server bears it out.
  */
 import type { AgentContext } from '../../src/machines/agent-context.ts';
-import { type Facts, JOURNAL_KEPT } from '../../src/machines/facts.ts';
+import { type Facts, JOURNAL_KEPT, type Start } from '../../src/machines/facts.ts';
 import { canonicalJson } from '../../src/policy/canonical.ts';
 import type { Rendering } from '../../src/policy/component.ts';
 import type { Exchange } from '../../src/services/fleet/transport.ts';
@@ -426,7 +426,7 @@ export class Oracle {
       this.#hold('P9', start.previous === 'first', () => `the first start is called ${start.previous}`);
       return;
     }
-    const wanted = last.goodbye ? 'goodbye' : last.bootId === this.#world.bootId ? 'crashed' : 'host-rebooted';
+    const wanted = this.#endOf(last);
     this.#hold('P9', start.number === last.number + 1, () => `start ${start.number} follows start ${last.number}`);
     this.#hold(
       'P9',
@@ -458,6 +458,10 @@ export class Oracle {
         start.crashes === crashes,
         () => `${start.crashes} crashes are counted; there were ${crashes} in a row`,
       );
+  }
+
+  #endOf(last: Start): Start['previous'] {
+    return last.goodbye ? 'goodbye' : last.bootId === this.#world.bootId ? 'crashed' : 'host-rebooted';
   }
 
   /** P5. */
@@ -793,6 +797,17 @@ export class Oracle {
         said.metadata.start === start.number && said.metadata.previous === start.previous,
         () =>
           `Fleet is told start ${said.metadata.start} after ${said.metadata.previous}; it is ${start.number} after ${start.previous}`,
+      );
+    }
+    // P9: also of a start that the disk takes no record of.
+    const last = life.found.facts?.starts[0];
+    if (life.start === null && last !== undefined && !this.#tamperedSince(life.incarnation.startedAtMs)) {
+      const wanted = this.#endOf(last);
+      this.#hold(
+        'P9',
+        said.metadata.start === last.number + 1 && said.metadata.previous === wanted,
+        () =>
+          `Fleet is told start ${said.metadata.start} after ${said.metadata.previous}; it is not on record, and is ${last.number + 1} after ${wanted}`,
       );
     }
     // P8: with nothing on disk and an ack at Fleet, it says so.

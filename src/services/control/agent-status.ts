@@ -2,6 +2,7 @@
 import type { SnapshotFrom } from 'xstate';
 import type { agentMachine } from '../../machines/agent.ts';
 import type { Report } from '../../machines/system.ts';
+import { thisStart } from '../../machines/this-start.ts';
 import type { StepShown } from '../../machines/verdict.ts';
 import type { Status } from '../../wire/control.ts';
 import { actionFacts, instant, policyFacts, policyStatus, startFacts } from './facts-status.ts';
@@ -43,7 +44,7 @@ export function agentStatus(parts: AgentStatusParts): Status {
     message: context.awaiting === null ? report.message : `${report.message}; ${context.awaiting}`,
     awaiting: context.awaiting,
     plan: parts.plan,
-    start: startFacts(facts),
+    start: startFacts(thisStart(context)),
     agent: { id: parts.agentId, enrolled: facts.unenrolled === null },
     fleet: {
       state: link.state,

@@ -1,5 +1,5 @@
 /** The parts of `status` and `inspect` that the durable facts alone decide: the same whether a daemon answers or the disk is read. */
-import type { Facts } from '../../machines/facts.ts';
+import type { Facts, Start } from '../../machines/facts.ts';
 import type { PolicyRef } from '../../policy/identity.ts';
 import type { Inspection, PolicyStatus, Status } from '../../wire/control.ts';
 
@@ -48,14 +48,8 @@ export function actionFacts(facts: Facts): Status['actions'] {
   };
 }
 
-export function startFacts(facts: Facts): Status['start'] {
-  const start = facts.starts[0];
-  return {
-    number: start?.number ?? 0,
-    previous: start?.previous ?? 'first',
-    crashes: start?.crashes ?? 0,
-    in_flight: start?.inFlight ?? null,
-  };
+export function startFacts({ number, previous, crashes, inFlight }: Start): Status['start'] {
+  return { number, previous, crashes, in_flight: inFlight };
 }
 
 /** Journal, outbox and starts as `inspect` shows them, without the bodies of actions, which may carry secrets. */

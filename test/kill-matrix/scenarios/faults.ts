@@ -65,7 +65,8 @@ export const FAULTS: readonly Scenario[] = [
   {
     name: 'disk that turns read-only before the verdict on a bad policy',
     base: 'first',
-    settings: { policy: { apply: { timeout: '40s', stable_for: '1s' }, retry: { initial: '1h', max: '1h' } } },
+    // Long enough for a busy machine to end the program before it counts as stable: nothing waits for it.
+    settings: { policy: { apply: { timeout: '40s', stable_for: '15s' }, retry: { initial: '1h', max: '1h' } } },
     steps: [
       whenSettledOn(2, (stage) => stage.policy(policy('late', 'one'))),
       {
