@@ -14,6 +14,7 @@ import { buildReport } from './machines/report.ts';
 import { advance, type Rules } from './machines/rules.ts';
 import { type StoreRequest, storeMachine } from './machines/store.ts';
 import type { AgentEvent } from './machines/system.ts';
+import { thisStart } from './machines/this-start.ts';
 import { type StepShown, stepsShown } from './machines/verdict.ts';
 import type { Rendering } from './policy/component.ts';
 import { parseJson } from './policy/json.ts';
@@ -201,6 +202,7 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
     status: () => {
       const snapshot = actor.getSnapshot();
       return agentStatus({
+        start: thisStart(snapshot.context),
         snapshot,
         report: buildReport(snapshot.context),
         plan: planIn(snapshot.children.components?.getSnapshot()),

@@ -199,8 +199,10 @@ describe('what only degrades: accepted, acked, and named', () => {
     expect(status.policy.rejected).toEqual([]);
     expect(status.message).toContain('service-default-b');
     expect(pidIn(status, A)).toBe(made.pid);
-    const seen = await made.fleet.until((one) => one.status === 'degraded', 'degraded');
-    expect(seen.message).toMatch(/^running web:3; service-default-b/);
+    await made.fleet.until(
+      ({ status, message }) => status === 'degraded' && message.startsWith('running web:3; service-default-b'),
+      'is degraded on the new policy, by the new component',
+    );
   });
 
   test('a component that was unhealthy before', async () => {

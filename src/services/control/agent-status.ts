@@ -1,8 +1,8 @@
 /** `status` of a running agent: what its chart, its context and its store say, under the keys that others rely on (design, section 9). */
 import type { SnapshotFrom } from 'xstate';
 import type { agentMachine } from '../../machines/agent.ts';
+import type { Start } from '../../machines/facts.ts';
 import type { Report } from '../../machines/system.ts';
-import { thisStart } from '../../machines/this-start.ts';
 import type { StepShown } from '../../machines/verdict.ts';
 import type { Status } from '../../wire/control.ts';
 import { actionFacts, instant, policyFacts, policyStatus, startFacts } from './facts-status.ts';
@@ -11,6 +11,8 @@ export interface AgentStatusParts {
   readonly snapshot: SnapshotFrom<typeof agentMachine>;
   /** What Fleet is told. */
   readonly report: Report;
+  /** This start, on record or not (P9). */
+  readonly start: Start;
   readonly plan: readonly StepShown[];
   /** When Fleet is asked next, epoch ms; null: it is being asked. */
   readonly nextCheckinAt: number | null;
@@ -44,7 +46,7 @@ export function agentStatus(parts: AgentStatusParts): Status {
     message: context.awaiting === null ? report.message : `${report.message}; ${context.awaiting}`,
     awaiting: context.awaiting,
     plan: parts.plan,
-    start: startFacts(thisStart(context)),
+    start: startFacts(parts.start),
     agent: { id: parts.agentId, enrolled: facts.unenrolled === null },
     fleet: {
       state: link.state,
