@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Enumerations over every operation and every loss, and tests that wait for real processes: seconds each. */
+/** Enumerations over every operation and every loss, fuzzing, and tests that wait for real processes: seconds each. */
 const THOROUGH = [
   'test/services/store/rekey.test.ts',
   'test/services/store/every-corruption.test.ts',
@@ -11,6 +11,7 @@ const THOROUGH = [
   'test/simulation/simulation.test.ts',
   'test/simulation/mutants.test.ts',
   'test/exhaustive/*.test.ts',
+  'test/fuzz/*.test.ts',
 ];
 
 /** The real process, killed at every state and store operation: minutes, so it has a command of its own (`npm run kill-matrix`). */
@@ -21,6 +22,8 @@ const MATRIX = ['test/e2e/kill-matrix.test.ts'];
 export default defineConfig({
   test: {
     testTimeout: 20_000,
+    // Every processor: without this one is left idle, which on a machine of two is half of it.
+    maxWorkers: '100%',
     projects: [
       {
         extends: true,
