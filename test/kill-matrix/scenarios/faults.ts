@@ -65,8 +65,8 @@ export const FAULTS: readonly Scenario[] = [
   {
     name: 'disk that turns read-only before the verdict on a bad policy',
     base: 'first',
-    // Long enough for a busy machine to end the program before it counts as stable: nothing waits for it.
-    settings: { policy: { apply: { timeout: '40s', stable_for: '15s' }, retry: { initial: '1h', max: '1h' } } },
+    // Ten times what the program lives: on a busy machine too it ends before it counts as stable.
+    settings: { policy: { apply: { timeout: '40s', stable_for: '4s' }, retry: { initial: '1h', max: '1h' } } },
     steps: [
       whenSettledOn(2, (stage) => stage.policy(policy('late', 'one'))),
       {
