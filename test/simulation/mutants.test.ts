@@ -446,6 +446,13 @@ const MUTANTS: readonly Mutant[] = [
       }),
   },
   {
+    name: 'tells of the start before while its own is not on record',
+    breaks: ['P9'],
+    scenario: 'disk',
+    from: 0,
+    broken: () => ({ buildReport: (real, context) => real({ ...context, factsProven: true }) }),
+  },
+  {
     name: 'goes on with a last good that it does not survive',
     breaks: ['P10'],
     scenario: A_CRASH_LOOP,
