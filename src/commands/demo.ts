@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { EXIT } from '../errors.ts';
 import type { Status } from '../wire/control.ts';
-import { type DaemonName, Daemons, type End } from './demo/daemons.ts';
+import { type DaemonName, Daemons, type End, listeningOn } from './demo/daemons.ts';
 import { followAgent } from './demo/follow.ts';
 import { freeAddress, layPolicy, laySpecs, type Places, placesIn, shortened } from './demo/places.ts';
 import { statusSentence } from './status-sentence.ts';
@@ -39,17 +39,20 @@ export function demoCommand(surroundings: Surroundings, exit: (code: number) => 
 class Demo {
   readonly #places: Places;
   readonly #surroundings: Surroundings;
+  readonly #listening: string;
   readonly #daemons: Daemons;
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #watching = new AbortController();
   #last: Status | null = null;
   #invited = false;
+  #followed = false;
   #ending = false;
   #ended: () => void = () => {};
 
   constructor(places: Places, listen: string, inspect: string | null, surroundings: Surroundings) {
     this.#places = places;
     this.#surroundings = surroundings;
+    this.#listening = listeningOn(listen);
     this.#daemons = new Daemons({
       places,
       listen,
@@ -65,8 +68,8 @@ class Demo {
     });
     const unlisten = this.#surroundings.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], () => this.#end());
     this.#say(`everything of this demo is in ${shortened(this.#places.directory)}`);
+    // The agent follows when the server listens: it would manage without, but it would begin with a warning and wait.
     this.#start('fleet');
-    this.#start('agent');
     const { home } = this.#places;
     const watched = followAgent(home, this.#surroundings.env, this.#watching.signal, (status) => this.#changed(status));
     await over;
@@ -79,6 +82,13 @@ class Demo {
 
   #start(name: DaemonName): void {
     if (!this.#ending) this.#daemons.start(name);
+  }
+
+  /** Once: later the agent comes and goes without regard to the server. */
+  #agentFollows(): void {
+    if (this.#followed) return;
+    this.#followed = true;
+    this.#start('agent');
   }
 
   #gone(name: DaemonName, { pid, code, signal }: End): void {
@@ -97,6 +107,7 @@ class Demo {
       this.#say(
         `the Fleet server (pid ${pid}) ${how}; the agent goes on without it. It is started again in ${backMs / 1000} s`,
       );
+      this.#agentFollows();
     }
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
@@ -152,6 +163,7 @@ class Demo {
 
   #line(name: DaemonName, line: string): void {
     this.#surroundings.terminal.out(`${name.padEnd(5)} │ ${line}\n`);
+    if (name === 'fleet' && line.includes(this.#listening)) this.#agentFollows();
   }
 
   #say(line: string): void {

@@ -1,17 +1,18 @@
 /** The tour is taken for real, believes only what it sees, and leaves nothing running, however it ends. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, inject, onTestFinished, test } from 'vitest';
+import { type Found, processesNaming } from './support/processes.ts';
 
 interface Taken {
   readonly code: number | null;
   readonly text: string;
-  /** Command lines and environments that name the tour's directory, once it is over. */
-  readonly left: readonly string[];
+  /** Processes that name the tour's directory, once it is over. */
+  readonly left: readonly Found[];
 }
 
 interface Line {
@@ -42,24 +43,12 @@ async function take(onLine: (line: Line) => void = () => {}, prepare?: (dir: str
     });
   }
   const [code] = await once(child, 'close');
-  return { code, text: lines.join('\n'), left: await processesNaming(dir) };
+  return { code, text: lines.join('\n'), left: processesNaming(dir) };
 }
 
 async function lookAt(link: string): Promise<string> {
   const response = await fetch(link);
   return `${response.status} ${await response.text()}`;
-}
-
-async function processesNaming(dir: string): Promise<string[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const found = await Promise.all(
-    pids.map(async (pid) => {
-      const read = (name: string) => readFile(`/proc/${pid}/${name}`, 'utf8').catch(() => '');
-      const command = await read('cmdline');
-      return command.includes(dir) || (await read('environ')).includes(dir) ? [`${pid} ${command}`] : [];
-    }),
-  );
-  return found.flat();
 }
 
 test('every step is seen, and nothing is left running', { timeout: 300_000 }, async () => {

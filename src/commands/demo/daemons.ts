@@ -9,6 +9,9 @@ const TOKEN = 'demo';
 
 export type DaemonName = 'fleet' | 'agent';
 
+/** What the Fleet server says once it listens there; `host:port`. */
+export const listeningOn = (listen: string) => `Fleet server on http://${listen}`;
+
 export interface End {
   readonly pid: number;
   readonly code: number | null;

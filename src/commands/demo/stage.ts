@@ -8,7 +8,7 @@ import { allProcesses, lives, readEnvironment, readProcess } from '../../service
 import type { Status } from '../../wire/control.ts';
 import { statusSentence } from '../status-sentence.ts';
 import type { Surroundings } from '../surroundings.ts';
-import { type DaemonName, Daemons } from './daemons.ts';
+import { type DaemonName, Daemons, listeningOn } from './daemons.ts';
 import { followAgent } from './follow.ts';
 import type { Places } from './places.ts';
 
@@ -93,10 +93,10 @@ export class Stage {
   }
 
   async startServer(): Promise<void> {
-    const url = `Fleet server on http://${this.#options.listen}`;
+    const listening = listeningOn(this.#options.listen);
     this.#heard = '';
     this.#daemons.start('fleet');
-    await this.#until(() => this.#heard.includes(url), 'the Fleet server to listen');
+    await this.#until(() => this.#heard.includes(listening), 'the Fleet server to listen');
   }
 
   async stopServer(): Promise<void> {

@@ -6,12 +6,21 @@ export interface Found {
   readonly command: string;
 }
 
+/** Live processes whose command line or environment names a directory. */
+export function processesNaming(directory: string): Found[] {
+  return alive().filter(({ pid, command }) => `${command}\0${read(`/proc/${pid}/environ`)}`.includes(directory));
+}
+
 /** Live processes with HOLDFAST_HOME=<home> in their environment: components, and what they started. */
 export function componentsOf(home: string): Found[] {
+  return alive().filter(({ pid }) => read(`/proc/${pid}/environ`).split('\0').includes(`HOLDFAST_HOME=${home}`));
+}
+
+function alive(): Found[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
-    .filter((pid) => isAlive(pid) && read(`/proc/${pid}/environ`).split('\0').includes(`HOLDFAST_HOME=${home}`))
+    .filter(isAlive)
     .map((pid) => ({ pid, command: read(`/proc/${pid}/cmdline`).split('\0').join(' ').trim() }));
 }
 
