@@ -207,6 +207,30 @@ const A_FALL: readonly Happening[] = [
   { atMs: 60_000, kind: 'programEnds' },
 ];
 
+/** All is lost, heals, and is whole again for long when the next policy comes. */
+const A_LOSS: readonly Happening[] = [
+  A_CRASH_LOOP[0] as Happening,
+  { atMs: 60_000, kind: 'stateEmptied', stopped: true },
+  { ...(A_CRASH_LOOP[0] as Happening), atMs: 180_000 },
+];
+
+/** Owes the ack of a policy of this revision or a later one before the policy has proven itself. */
+const acksAtReceipt = (from: number) =>
+  withFacts((after, _before, changes, now) => {
+    const { candidate } = after;
+    if (!has(changes, 'delivery.received') || candidate === null || candidate.revision < from) return after;
+    const ack = {
+      actionId: candidate.actionId,
+      actionType: 'POLICY_CHANGE',
+      message: '',
+      error: null,
+      owedAt: now,
+      notFound: 0,
+      policy: candidate,
+    };
+    return { ...after, outbox: [...after.outbox.filter((one) => one.actionId !== ack.actionId), ack] };
+  });
+
 /** Programs are started without a look at what is left of the ones before. */
 const withoutClearing = (world: World): World => ({
   ...world,
@@ -236,21 +260,14 @@ const MUTANTS: readonly Mutant[] = [
     breaks: ['P1'],
     scenario: 'quiet',
     from: 0,
-    broken: () =>
-      withFacts((after, _before, changes, now) => {
-        const { candidate } = after;
-        if (!has(changes, 'delivery.received') || candidate === null) return after;
-        const ack = {
-          actionId: candidate.actionId,
-          actionType: 'POLICY_CHANGE',
-          message: '',
-          error: null,
-          owedAt: now,
-          notFound: 0,
-          policy: candidate,
-        };
-        return { ...after, outbox: [...after.outbox.filter((one) => one.actionId !== ack.actionId), ack] };
-      }),
+    broken: () => acksAtReceipt(1),
+  },
+  {
+    name: 'does so only after its state was lost and has come again',
+    breaks: ['P1'],
+    scenario: A_LOSS,
+    from: 0,
+    broken: () => acksAtReceipt(2),
   },
   {
     name: 'does not sync objects',

@@ -138,6 +138,8 @@ export class Oracle {
   // What befell it
   #tamperedAtMs = Number.NEGATIVE_INFINITY;
   #readErrorsUntilMs = Number.NEGATIVE_INFINITY;
+  /** The disk holds what was committed, as far as the oracle can know: not while it is tampered with, and not before it has been seen whole again. */
+  #trustsDisk = true;
   #programsFailed = false;
   #clockJumped = false;
   #serverForgot = false;
@@ -177,6 +179,7 @@ export class Oracle {
     for (const [key, value] of this.#verdicts) copy.#verdicts.set(key, value);
     copy.#tamperedAtMs = this.#tamperedAtMs;
     copy.#readErrorsUntilMs = this.#readErrorsUntilMs;
+    copy.#trustsDisk = this.#trustsDisk;
     copy.#programsFailed = this.#programsFailed;
     copy.#clockJumped = this.#clockJumped;
     copy.#serverForgot = this.#serverForgot;
@@ -247,6 +250,7 @@ export class Oracle {
 
   tampered(whileRunning: boolean): void {
     this.#tamperedAtMs = this.#world.nowMs;
+    this.#trustsDisk = false;
     // What was spent may be gone with it.
     this.#deaths.clear();
     const life = this.#life;
@@ -258,6 +262,7 @@ export class Oracle {
 
   readsFailUntil(ms: number): void {
     this.#readErrorsUntilMs = Math.max(this.#readErrorsUntilMs, ms);
+    this.#trustsDisk = false;
   }
 
   programFailed(): void {
@@ -306,7 +311,7 @@ export class Oracle {
     }
     // What was committed last may have been tampered with since.
     this.#facts = found.facts;
-    const untouched = !this.#tamperedSince(incarnation.startedAtMs - 1) && !this.#tamperedEver();
+    const untouched = !this.#tamperedSince(incarnation.startedAtMs - 1) && this.#trustsDisk;
     const proven = this.#proven;
     if (untouched && proven !== null) {
       const lost = `a commit was lost: it had sequence ${proven.sequence}; the disk has ${found.facts === null ? 'no record' : found.sequence}`;
@@ -324,7 +329,7 @@ export class Oracle {
   /** What a start would find had the power gone at this instant, with any of the un-synced data. */
   mightFind(read: () => Promise<Reading>): void {
     const proven = this.#proven;
-    if (this.#tamperedEver() || proven === null) return;
+    if (!this.#trustsDisk || proven === null) return;
     this.#pending.push(async () => {
       const found = await read();
       const held = found.facts !== null && found.sequence >= proven.sequence;
@@ -391,11 +396,9 @@ export class Oracle {
       // A file that was taken away while it was being written is noticed at the next look.
       if (this.#tamperedSince(begunAtMs - 10_000) || this.#life !== life) return;
       this.#proven = { facts, sequence: held.sequence };
-      this.#hold(
-        'P4',
-        held.facts !== null && same(held.facts, facts),
-        () => 'a commit is told of, and a power cut would undo it',
-      );
+      const isThere = held.facts !== null && same(held.facts, facts);
+      this.#hold('P4', isThere, () => 'a commit is told of, and a power cut would undo it');
+      if (isThere && !this.#trustsDisk) this.#trustAgain(held);
     });
     const start = facts.starts[0];
     if (life.start === null && start !== undefined) {
@@ -443,7 +446,7 @@ export class Oracle {
       );
     }
     const end = this.#ends.get(last.number);
-    if (end !== undefined && !this.#tamperedEver()) {
+    if (end !== undefined && this.#trustsDisk) {
       this.#hold(
         'P9',
         // A goodbye that failed may be there all the same: a commit that fails may still be what the next start finds.
@@ -479,7 +482,6 @@ export class Oracle {
     }
   }
 
-  /** P6. */
   /** It could not be read when this life began, and Fleet has sent none since. */
   #isLost(hash: string): boolean {
     const found = this.#life?.found;
@@ -487,6 +489,7 @@ export class Oracle {
     return found !== undefined && !found.readable.has(hash) && (found.facts?.received?.at ?? null) === received;
   }
 
+  /** P6. */
   #judgeOutbox(before: Facts, after: Facts): void {
     const owed = new Set(after.outbox.map(({ actionId }) => actionId));
     const wasDone = new Set(before.journal.filter(({ state }) => state === 'done').map(({ id }) => id));
@@ -644,7 +647,7 @@ export class Oracle {
     const key = `replay ${hash}`;
     const deaths = this.#deaths.get(key) ?? 0;
     life.applied.add(key);
-    if (this.#tamperedEver()) return;
+    if (!this.#trustsDisk) return;
     // Only what was passed over or given up before is tried beyond its attempts, once a delay.
     const facts = life.found.facts;
     const isRetry = facts !== null && (facts.passedOver !== null || facts.safeModeTimes > 0);
@@ -794,9 +797,11 @@ export class Oracle {
       const [start] = context.facts.starts;
       this.#hold(
         'P9',
-        said.metadata.start === start.number && said.metadata.previous === start.previous,
+        said.metadata.start === start.number &&
+          said.metadata.previous === start.previous &&
+          said.metadata.crashes === start.crashes,
         () =>
-          `Fleet is told start ${said.metadata.start} after ${said.metadata.previous}; it is ${start.number} after ${start.previous}`,
+          `Fleet is told start ${said.metadata.start} after ${said.metadata.previous}, ${said.metadata.crashes} crashes; it is ${start.number} after ${start.previous}, ${start.crashes}`,
       );
     }
     // P9: also of a start that the disk takes no record of.
@@ -864,7 +869,7 @@ export class Oracle {
         this.#hold('P7', said.revision === 0, () => `reports no id and revision ${said.revision}`);
       // P4
       const covered = this.#dispatched.get(said.token);
-      if (covered !== undefined && !this.#tamperedEver() && this.#sentActions.size < JOURNAL_KEPT) {
+      if (covered !== undefined && this.#trustsDisk && this.#sentActions.size < JOURNAL_KEPT) {
         const journal = new Set(facts?.journal.map(({ id }) => id));
         const lost = covered.filter(({ id }) => !journal.has(id)).map(({ id }) => id);
         this.#hold(
@@ -885,7 +890,7 @@ export class Oracle {
       this.#hold('P1', !this.#isLost(hash), () => `${id} is acked, and was found lost when this start began`);
     }
     this.#pending.push(async () => {
-      if (this.#tamperedEver()) return;
+      if (!this.#trustsDisk) return;
       const { facts, readable } = await this.#world.durable();
       const owed = new Set(facts?.outbox.map(({ actionId }) => actionId));
       for (const { action_id: id, error } of events) {
@@ -929,7 +934,7 @@ export class Oracle {
       }
       const first = this.#ackedActions.get(ack.actionId);
       if (first === undefined) this.#ackedActions.set(ack.actionId, ack);
-      else if (!this.#tamperedEver()) {
+      else if (this.#trustsDisk) {
         this.#hold(
           'P5',
           first.error === ack.error && first.message === ack.message,
@@ -945,7 +950,7 @@ export class Oracle {
     // A server that is restored gives a revision to another policy than the agent knows by it, and takes an ack on its way for one of that.
     if (this.#serverForgot) return;
     this.#pending.push(async () => {
-      if (this.#tamperedEver()) return;
+      if (!this.#trustsDisk) return;
       const [good] = (await this.#world.durable()).facts?.generations ?? [];
       const policy = good && this.known.get(good.hash);
       if (good === undefined || policy === undefined) return;
@@ -975,15 +980,19 @@ export class Oracle {
     if (newest !== undefined) this.#holdsOne(newest.actionId, reading, where);
   }
 
-  #holdsOne(actionId: string, { facts, readable }: Held, where: string): void {
+  #holdsOne(actionId: string, held: Held, where: string): void {
+    if (!this.#trustsDisk || !this.#deliveries.some((one) => one.actionId === actionId)) return;
+    const holds = this.#isHeld(actionId, held);
+    this.#hold('P1', holds, () => `${actionId} is acked, and ${where} holds neither it nor a newer one`);
+  }
+
+  #isHeld(actionId: string, { facts, readable }: Held): boolean {
     const first = this.#deliveries.findIndex((one) => one.actionId === actionId);
-    if (first < 0 || this.#tamperedEver()) return;
     const bytes = new Set(this.#deliveries.filter((one) => one.actionId === actionId).map((one) => one.policy.hash));
-    const holds = (facts?.generations ?? []).some(({ hash }) => {
+    return (facts?.generations ?? []).some(({ hash }) => {
       if (!readable.has(hash)) return false;
       return bytes.has(hash) || this.#deliveries.findLastIndex((one) => one.policy.hash === hash) > first;
     });
-    this.#hold('P1', holds, () => `${actionId} is acked, and ${where} holds neither it nor a newer one`);
   }
 
   // ---- P11 and P12, asked by the world ----
@@ -1001,9 +1010,16 @@ export class Oracle {
     return Math.max(this.#tamperedAtMs, this.#readErrorsUntilMs) >= ms;
   }
 
-  /** Once tampered with, what was before proves nothing; healing is P12's. */
-  #tamperedEver(): boolean {
-    return this.#tamperedSince(0);
+  /** A commit has left a disk on which nothing is damaged or missing: from here on all is judged again, by what happens from here on. */
+  #trustAgain(held: Reading): void {
+    const whole = held.findings.length === 0 && held.facts?.generations.every(({ hash }) => held.readable.has(hash));
+    const newest = this.#ackedPolicies.at(-1);
+    if (!whole || (newest !== undefined && !this.#isHeld(newest.actionId, held))) return;
+    this.#trustsDisk = true;
+    // What was before may have been lost with what was tampered with; healing is P12's.
+    this.#dispatched.clear();
+    this.#ackedActions.clear();
+    this.#ends.clear();
   }
 }
 

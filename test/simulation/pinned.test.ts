@@ -302,6 +302,26 @@ const PINNED: readonly Pinned[] = [
       { atMs: 446_849, kind: 'asked', event: 'retry.requested' },
     ],
   },
+  {
+    claim:
+      'a start without file descriptors, however long they lack, loses neither last good nor who it is (P8, P11, P12)',
+    seed: 194,
+    schedule: [
+      { ...good, atMs: 1_046, kind: 'publish', policy: 'web', breaks: 'hangs', jobs: ['c'] },
+      { atMs: 31_276, kind: 'noFilesLeft', forMs: 179_553 },
+      { atMs: 39_754, kind: 'kill', points: 0 },
+    ],
+  },
+  {
+    claim: 'nor does what was given up meanwhile outlive the commit that was to be made without it (P4)',
+    seed: 229,
+    schedule: [
+      { ...good, atMs: 1_256, kind: 'publish', policy: 'web', jobs: ['c'] },
+      { ...good, atMs: 89_708, kind: 'publish', policy: 'web', what: 'poison', breaks: 'crashesLater' },
+      { atMs: 105_372, kind: 'noFilesLeft', forMs: 185_431 },
+      { atMs: 218_433, kind: 'diskShort', forMs: 196_454 },
+    ],
+  },
 ];
 
 test.each(PINNED)('$claim', { timeout: 60_000 }, async ({ seed, schedule }) => {

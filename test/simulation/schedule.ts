@@ -28,7 +28,11 @@ export type Happening = { readonly atMs: number } & (
   | { readonly kind: 'serverRestore' }
   /** The server's index of actions is made anew: it knows neither how far the agent has come nor the token. */
   | { readonly kind: 'cursorReset' }
-  | { readonly kind: 'diskError'; readonly what: 'EIO' | 'ENOSPC' | 'EROFS' | 'short'; readonly inOperations: number }
+  | {
+      readonly kind: 'diskError';
+      readonly what: 'EIO' | 'ENOSPC' | 'EROFS' | 'EMFILE' | 'short';
+      readonly inOperations: number;
+    }
   | { readonly kind: 'diskFull'; readonly forMs: number }
   | { readonly kind: 'diskReadOnly'; readonly forMs: number }
   | { readonly kind: 'diskFailing'; readonly forMs: number }
@@ -49,6 +53,8 @@ export type Happening = { readonly atMs: number } & (
   | { readonly kind: 'sleep'; readonly forMs: number }
   | { readonly kind: 'programEnds' }
   | { readonly kind: 'flaky'; readonly forMs: number }
+  /** What runs stays up and is not well. */
+  | { readonly kind: 'sick'; readonly forMs: number }
   | { readonly kind: 'asked'; readonly event: 'retry.requested' | 'restart.requested' | 'shutdown.requested' }
 );
 
@@ -104,6 +110,7 @@ const FAULTS = {
   sleep: 1,
   programEnds: 1.5,
   flaky: 1.5,
+  sick: 0.7,
   asked: 1.5,
 } as const satisfies Partial<Record<HappeningKind, number>>;
 
@@ -125,12 +132,14 @@ const ONLY: Readonly<Record<Scenario, readonly (keyof typeof FAULTS)[] | null>> 
   network: ['message', 'partition', 'serverRestart', 'kill'],
   server: ['serverRestart', 'serverRestore', 'cursorReset', 'message', 'kill'],
   tampering: ['bitRot', 'stateEmptied', 'stateOlder', 'stateForeign', 'kill'],
-  programs: ['programEnds', 'flaky', 'kill', 'asked'],
+  programs: ['programEnds', 'flaky', 'sick', 'kill', 'asked'],
   clocks: ['clockJump', 'sleep', 'kill', 'asked'],
 };
 
 const POLICIES = ['web', 'db'] as const;
-const STATUSES = [400, 401, 403, 404, 408, 409, 413, 429, 500, 502, 503, 504, 204, 302];
+const STATUSES = [400, 401, 403, 404, 405, 408, 409, 413, 416, 429, 499, 500, 501, 502, 503, 504, 204, 302];
+/** What a server says of one ack among others. */
+const ITEM_STATUSES = [429, 500, 503];
 const ACTIONS = [
   'SETTINGS',
   'CANCEL',
@@ -238,7 +247,7 @@ function faultOne(random: Random, scenario: Scenario): Without<Happening> {
     case 'diskError':
       return {
         kind,
-        what: random.pick(['EIO', 'ENOSPC', 'EROFS', 'short'] as const),
+        what: random.pick(['EIO', 'ENOSPC', 'EROFS', 'EMFILE', 'short'] as const),
         inOperations: random.whole(0, 30),
       };
     case 'diskFull':
@@ -259,6 +268,8 @@ function faultOne(random: Random, scenario: Scenario): Without<Happening> {
       return { kind, points: random.chance(0.2) ? 0 : random.whole(1, 60) };
     case 'crashLoop':
       return { kind, times: random.whole(2, 7) };
+    case 'sick':
+      return { kind, forMs: random.whole(30_000, 300_000) };
     case 'clockJump':
       return { kind, byMs: random.pick([-1, 1]) * random.pick([5_000, 3_600_000, 40 * 24 * 3_600_000]) };
     case 'sleep':
@@ -282,8 +293,10 @@ function mishap(random: Random): Mishap {
     truncated: 1,
     garbage: 1.5,
     status: 3,
+    items: 1,
   });
   if (kind === 'garbage') return `garbage ${random.whole(0, GARBAGE.length - 1)}`;
+  if (kind === 'items') return `items ${random.pick(ITEM_STATUSES)}`;
   if (kind === 'status') return `status ${random.pick(STATUSES)}`;
   return kind;
 }

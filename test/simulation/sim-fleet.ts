@@ -93,7 +93,8 @@ export class SimFleet {
   actions: SimAction[] = [];
   /** The end of an old poll takes the new one's subscription away, as a stock server's does. */
   readonly forgetsSubscriptions: boolean;
-  /** Ids of actions whose documents an ack finds. */
+  /** What some of the next acks are answered with; null: with what becomes of them. */
+  itemStatus: number | null = null;
   readonly #timeline: Timeline;
   readonly #witness: FleetWitness;
   #poll: Poll | null = null;
@@ -356,15 +357,19 @@ export class SimFleet {
         message: typeof event.message === 'string' ? event.message : '',
       }),
     );
-    const statuses = events.map((event: Loose, at) => {
-      if (event.agent_id && event.agent_id !== this.agentId) return 400;
+    const fates = events.map((event: Loose, at): { readonly status: number; readonly takesEffect: boolean } => {
       const id = acks[at]?.actionId ?? '';
-      return id.startsWith('policy:') || this.actions.some((action) => action.id === id) ? 200 : 404;
+      if (event.agent_id && event.agent_id !== this.agentId) return { status: 400, takesEffect: false };
+      const known = id.startsWith('policy:') || this.actions.some((action) => action.id === id);
+      if (!known) return { status: 404, takesEffect: false };
+      if (this.itemStatus === null || this.#jitter() < 0.3) return { status: 200, takesEffect: true };
+      return { status: this.itemStatus, takesEffect: this.#jitter() < 0.5 };
     });
+    const statuses = fates.map(({ status }) => status);
     this.#witness.acked(acks, statuses);
-    for (const [at, ack] of acks.entries()) if (statuses[at] === 200 && ack.error === '') this.#believe(ack.actionId);
+    for (const [at, ack] of acks.entries()) if (fates[at]?.takesEffect && ack.error === '') this.#believe(ack.actionId);
     const errors = statuses.some((status) => status >= 400);
-    const items = statuses.map((status) => ({ status, message: status === 200 ? 'OK' : 'Not Found' }));
+    const items = statuses.map((status) => ({ status, message: status === 200 ? 'OK' : 'Refused' }));
     return {
       status: Math.max(200, ...statuses),
       text: JSON.stringify({ action: 'acks', ...(errors ? { errors } : {}), items }),

@@ -65,6 +65,8 @@ export class SimHost {
   readonly processes = new Map<number, Process>();
   /** Programs end or fail for no reason of theirs until this time. */
   flakyUntilMs = 0;
+  /** Until then no probe of what it does succeeds. */
+  sickUntilMs = 0;
   /** Configurations cannot be written. */
   takesNoWrites: () => boolean = () => false;
   readonly #written = new Map<string, Set<string>>();
@@ -368,6 +370,7 @@ export class SimHost {
       return;
     }
     if (process.readySince === null) throw fail('it is not ready');
+    if (probe.kind === 'tcp' && this.#timeline.nowMs < this.sickUntilMs) throw fail('it does not answer');
   }
 
   #reload(wanted: WantedComponent, by: Incarnation): Reloaded {

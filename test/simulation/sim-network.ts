@@ -18,7 +18,9 @@ export type Mishap =
   | 'oversized'
   | 'truncated'
   | `garbage ${number}`
-  | `status ${number}`;
+  | `status ${number}`
+  /** Some of the acks of a request get this status, whether they took effect or not. */
+  | `items ${number}`;
 
 /** Bodies that are no Fleet Server's, with status 200. */
 export const GARBAGE: readonly string[] = [
@@ -135,6 +137,7 @@ export class SimNetwork {
       const arrive = (first: boolean) => {
         if (over && first && mishap !== 'delayed') return;
         if (!by.alive && first && this.#random.chance(0.5)) return;
+        this.#fleet.itemStatus = mishap?.startsWith('items ') ? Number(mishap.slice(6)) : null;
         const handled = this.#fleet.handle(exchange.path, exchange.key, exchange.body, (reply) =>
           answered(reply, first),
         );

@@ -11,13 +11,13 @@ import type { Settings } from '../../src/services/settings/settings.ts';
 import { writeIdentity } from '../../src/services/store/identity.ts';
 import { openStore } from '../../src/services/store/store.ts';
 import type { World } from '../../src/world.ts';
-import { Disk } from '../support/disk.ts';
+import { Disk, type Fault } from '../support/disk.ts';
 import { Incarnation, never } from './incarnation.ts';
 import { Oracle, type Violation } from './oracle.ts';
 import { HOME, policyOf, renderHere, type SimPolicy, VARIABLES } from './policies.ts';
 import { Random } from './random.ts';
 import { type Reading, readDisk } from './reading.ts';
-import { ACTIVE_MS, type Happening, ORDINARY } from './schedule.ts';
+import { ACTIVE_MS, type Happening, type HappeningKind, ORDINARY } from './schedule.ts';
 import { simFiles } from './sim-files.ts';
 import { SimFleet } from './sim-fleet.ts';
 import { SimHost } from './sim-host.ts';
@@ -86,6 +86,15 @@ const STRIKES_LATER: ReadonlySet<string> = new Set([
   'serverRestore',
   'stateOlder',
 ]);
+
+/** Those of a disk's states that show as errors of its operations. */
+const LASTING = {
+  diskFailing: { what: 'EIO', changesOnly: true },
+  diskUnreadable: { what: 'EIO' },
+  diskShort: { what: 'short' },
+  noFilesLeft: { what: 'EMFILE' },
+} as const satisfies Partial<Record<HappeningKind, Pick<Fault, 'what' | 'changesOnly'>>>;
+type Ailment = keyof typeof LASTING | 'diskFull' | 'diskReadOnly';
 
 export interface Outcome {
   readonly seed: number;
@@ -180,8 +189,8 @@ class SimWorld {
   #crashesLeft = 0;
   #serverBackup: string | null = null;
   #stateBackup: Tree | null = null;
-  #failingUntilMs = 0;
-  #readsFailToo = false;
+  /** What the disk suffers from for a while, whichever process uses it. */
+  #ailments: { readonly what: Ailment; readonly untilMs: number }[] = [];
   #revision = 0;
   #keys = 0;
   #healed = false;
@@ -321,8 +330,8 @@ class SimWorld {
     });
     // The last event of all may have been what was waited for.
     if (verdict !== '') verdict = await this.#unconverged();
-    // And it stays so: every fourth world is watched over its next check-in.
-    if (verdict === '' && this.#options.seed % 4 === 0) {
+    // And it stays so: every fifth world is watched over its next check-in, with all settings.
+    if (verdict === '' && this.#options.seed % 5 === 0) {
       const convergedAtMs = this.#timeline.nowMs;
       // What was rejected may be on trial again just then.
       await this.#until(async () => {
@@ -374,8 +383,12 @@ class SimWorld {
 
   #begin(): void {
     if (this.#life !== null) return;
+    const { faults, operations } = this.#disk;
     this.#disk.revive();
-    this.#applyLastingFaults();
+    // What was to strike the process before strikes this one.
+    const left = faults.filter(({ at, forEver }) => !forEver && at >= operations);
+    this.#disk.faults = left.map((fault) => ({ ...fault, at: fault.at - operations }));
+    this.#ail();
     this.#warnings = [];
     this.#begunAtOperation = this.#disk.operations;
     const process = new Incarnation({
@@ -629,40 +642,16 @@ class SimWorld {
         this.#disk.faults.push({ at: this.#disk.operations + happening.inOperations, what: happening.what });
         return;
       case 'diskFull':
-        this.#disk.full = true;
-        this.#timeline.in(happening.forMs, () => {
-          this.#disk.full = false;
-        });
-        return;
       case 'diskReadOnly':
-        this.#disk.readOnly = true;
-        this.#timeline.in(happening.forMs, () => {
-          this.#disk.readOnly = false;
-        });
-        return;
       case 'diskShort':
-        this.#disk.faults.push({ at: this.#disk.operations, what: 'short', forEver: true });
-        this.#timeline.in(happening.forMs, () => {
-          this.#disk.faults = this.#disk.faults.filter(({ what, forEver }) => what !== 'short' || !forEver);
-        });
-        return;
       case 'noFilesLeft':
-        this.#oracle.readsFailUntil(this.#timeline.nowMs + happening.forMs + 60_000);
-        this.#disk.faults.push({ at: this.#disk.operations, what: 'EMFILE', forEver: true });
-        this.#timeline.in(happening.forMs, () => {
-          this.#disk.faults = this.#disk.faults.filter(({ what }) => what !== 'EMFILE');
-        });
-        return;
       case 'diskFailing':
       case 'diskUnreadable':
-        this.#readsFailToo = kind === 'diskUnreadable';
-        if (this.#readsFailToo) this.#oracle.readsFailUntil(this.#timeline.nowMs + happening.forMs + 60_000);
-        this.#failingUntilMs = this.#timeline.nowMs + happening.forMs;
-        this.#applyLastingFaults();
-        this.#timeline.in(happening.forMs, () => {
-          this.#disk.faults = [];
-        });
-        return;
+        if (kind === 'noFilesLeft' || kind === 'diskUnreadable')
+          this.#oracle.readsFailUntil(this.#timeline.nowMs + happening.forMs + 60_000);
+        this.#ailments.push({ what: kind, untilMs: this.#timeline.nowMs + happening.forMs });
+        this.#timeline.in(happening.forMs, () => this.#ail());
+        return this.#ail();
       case 'bitRot':
         return this.#tamper(happening.stopped, () => this.#rot(happening.where, happening.bit));
       case 'stateEmptied':
@@ -699,6 +688,9 @@ class SimWorld {
       case 'flaky':
         this.#oracle.programFailed();
         this.#host.flakyUntilMs = this.#timeline.nowMs + happening.forMs;
+        return;
+      case 'sick':
+        this.#host.sickUntilMs = this.#timeline.nowMs + happening.forMs;
         return;
       case 'asked':
         if (this.#life?.handle == null) return;
@@ -760,15 +752,16 @@ class SimWorld {
     this.#disk.flipBit(path, bit % (used * 8));
   }
 
-  #applyLastingFaults(): void {
-    if (this.#timeline.nowMs < this.#failingUntilMs) {
-      this.#disk.faults.push({
-        at: this.#disk.operations,
-        what: 'EIO',
-        forEver: true,
-        changesOnly: !this.#readsFailToo,
-      });
-    }
+  /** Makes the disk suffer from what lasts, and from nothing that is over. */
+  #ail(): void {
+    this.#ailments = this.#ailments.filter(({ untilMs }) => untilMs > this.#timeline.nowMs);
+    const suffers = (what: Ailment) => this.#ailments.some((one) => one.what === what);
+    this.#disk.full = suffers('diskFull');
+    this.#disk.readOnly = suffers('diskReadOnly');
+    const once = this.#disk.faults.filter(({ forEver }) => !forEver);
+    const lasting = (Object.keys(LASTING) as (keyof typeof LASTING)[]).filter(suffers);
+    const at = this.#disk.operations;
+    this.#disk.faults = [...once, ...lasting.map((what) => ({ ...LASTING[what], at, forEver: true }))];
   }
 
   #strike(kind: string): void {
@@ -782,12 +775,12 @@ class SimWorld {
     this.#note('healed: no more faults');
     this.#healed = true;
     this.#disk.faults = [];
-    this.#disk.full = false;
-    this.#disk.readOnly = false;
-    this.#failingUntilMs = 0;
+    this.#ailments = [];
+    this.#ail();
     this.#network.mishaps.length = 0;
     this.#network.downUntilMs = 0;
     this.#host.flakyUntilMs = 0;
+    this.#host.sickUntilMs = 0;
     this.#crashesLeft = 0;
     this.#wantsPowerCut = false;
     if (this.#life !== null) this.#life.diesAt = null;

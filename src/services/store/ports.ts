@@ -10,6 +10,7 @@ import { policyYaml } from '../../policy/mask.ts';
 import type { HostClock } from '../host/clock.ts';
 import type { Logger } from '../log/logger.ts';
 import type { EncryptionSettings } from '../settings/settings.ts';
+import { takesFiles } from './disk-check.ts';
 import type { Files } from './files.ts';
 import type { IdentityRead } from './identity.ts';
 import { readKeyring } from './keyring.ts';
@@ -18,7 +19,7 @@ import { type Opened, openStore, type Store, type StoreStatus } from './store.ts
 
 /**
  * Commits that are refused because something could not be read at the start that may be readable later, before it is set aside. With the store's
- * delays (1 s, doubling, at most a minute) that is some four minutes.
+ * delays (1 s, doubling, at most a minute) that is some four minutes; longer where no other file can be written and read either.
  */
 const LOOKS_MOST = 10;
 
@@ -65,25 +66,25 @@ export function storePorts(options: StorePortsOptions) {
 
   async function open(): Promise<StoreOpened> {
     lock = await options.lock(home);
-    const { result, refused } = await look(identity, false);
-    if (identity.mayPass || result.unread !== null || refused)
-      unread = { found: JSON.stringify(result.facts), looks: 0 };
-    store = result.store;
+    const found = await look(identity, false);
+    if (identity.mayPass || found.unread !== null || found.refused)
+      unread = { found: JSON.stringify(found.facts), looks: 0 };
+    store = found.store;
     status = await store.status();
-    agentId = result.facts?.agentId ?? agentId;
-    const findings = result.findings.map((finding) => finding.message);
+    agentId = found.facts?.agentId ?? agentId;
+    const findings = found.findings.map((finding) => finding.message);
     if (identity.problem !== null) findings.push(identity.problem.message);
     for (const finding of findings) log.warning(finding);
     // A record that cannot be opened is one that this agent had.
-    const begun = result.locked.length > 0 ? null : options.beginWith;
-    return { facts: result.facts ?? begun, findings, at: clock.wallMs() };
+    const begun = found.locked.length > 0 ? null : options.beginWith;
+    return { facts: found.facts ?? begun, findings, at: clock.wallMs() };
   }
 
-  async function look(known: IdentityRead, abandonUnread: boolean): Promise<{ result: Opened; refused: boolean }> {
+  async function look(known: IdentityRead, abandonUnread: boolean): Promise<Opened & { readonly refused: boolean }> {
     const keys = await readKeyring({ files, home, settings: options.encryption, generate: true });
     const knownAs = known.problem === null ? (known.identity?.agentId ?? '') : null;
-    const result = await openStore({ files, home, agentId: knownAs, now: clock.wallMs, keys, abandonUnread });
-    return { result, refused: keys.refusal !== null };
+    const found = await openStore({ files, home, agentId: knownAs, now: clock.wallMs, keys, abandonUnread });
+    return { ...found, refused: keys.refusal !== null };
   }
 
   /**
@@ -92,20 +93,21 @@ export function storePorts(options: StorePortsOptions) {
    */
   async function lookAgain(before: { readonly found: string; looks: number }): Promise<void> {
     before.looks += 1;
-    const abandon = before.looks >= LOOKS_MOST;
     const known = identity.problem === null ? identity : await options.readIdentity();
-    const { result, refused } = await look(known, abandon);
-    const hidden = result.unread ?? (known.mayPass && !abandon ? known.problem?.message : undefined);
-    if (hidden !== undefined) throw new HoldfastError('STORE_READ_FAILED', hidden);
-    const isMore = known.problem === null && identity.problem !== null;
-    if (isMore || JSON.stringify(result.facts) !== before.found) {
-      const message = `${home} can be read again, and holds more than this start knew`;
-      throw new HoldfastError('STORE_READABLE_AGAIN', message);
-    }
-    store = result.store;
-    if (!refused) unread = null;
-    for (const finding of result.findings) log.warning(finding.message);
+    const seen = await look(known, false);
+    const hidden = seen.unread ?? (known.mayPass ? known.problem?.message : undefined);
+    if (hidden === undefined && (isBack(known) || JSON.stringify(seen.facts) !== before.found)) throw readableAgain();
+    if (hidden !== undefined && (before.looks < LOOKS_MOST || !(await takesFiles(files, home))))
+      throw new HoldfastError('STORE_READ_FAILED', hidden);
+    // Given up for this commit alone: when that fails too, the disk is looked at once more.
+    const { store: usable, findings } = hidden === undefined ? seen : await look(known, true);
+    store = usable;
+    for (const finding of findings) log.warning(finding.message);
   }
+
+  const isBack = (known: IdentityRead) => identity.problem !== null && known.problem === null;
+  const readableAgain = () =>
+    new HoldfastError('STORE_READABLE_AGAIN', `${home} can be read again, and holds more than this start knew`);
 
   /**
    * What the requests come to. A rejected policy whose bytes the disk has lost cannot be tried again, whoever asks: as a candidate it could not be
@@ -124,12 +126,15 @@ export function storePorts(options: StorePortsOptions) {
 
   async function commit(before: Facts, requests: readonly StoreRequest[]): Promise<StoreCommitted> {
     if (unread !== null) await lookAgain(unread);
+    // It was given up, and all the same it is who this agent is to Fleet.
+    else if (identity.mayPass && isBack(await options.readIdentity())) throw readableAgain();
     const at = clock.wallMs();
     const { facts, bodies, news } = await decided(before, requests, at);
     const lastGood = facts.generations[0]?.hash ?? null;
     const text = lastGood === null ? null : (bodies[lastGood] ?? opened().remembered(lastGood));
     const display = lastGood === shown ? {} : { policyYml: text === null ? null : policyYaml(text) };
     const { findings } = await opened().commit({ facts, policies: bodies, ...display });
+    unread = null;
     shown = lastGood;
     status = await opened().status();
     for (const finding of findings) log.warning(finding.message);

@@ -65,6 +65,7 @@ async function enrolledDisk(): Promise<Disk> {
 }
 
 const failing = { what: 'EIO', forEver: true } as const;
+const READ_ONLY = Object.assign(new Error('refused'), { code: 'EROFS' });
 const refused = (code: string) => expect.objectContaining({ code });
 
 test('nothing is written or set aside while it cannot be read, and the start is told as soon as it can be', async () => {
@@ -112,6 +113,49 @@ test('what stays unreadable is set aside in the end, and the start goes on with 
   disk.unreadable = () => false;
   expect((await start(disk)).facts?.starts).toHaveLength(1);
   expect(disk.list(PATHS.quarantine).filter((name) => /root\.[01]$/.test(name))).toHaveLength(2);
+});
+
+test.each(['EMFILE', 'EIO'] as const)(
+  'while no file at all can be read (%s), however long, nothing is given up',
+  async (what) => {
+    const disk = await enrolledDisk();
+    const before = disk.list(PATHS.state);
+    disk.faults = [{ what, forEver: true, at: disk.operations }];
+    const { commit } = await start(disk);
+    for (let look = 1; look <= 30; look += 1)
+      await expect(commit(OPENED)).rejects.toEqual(refused('STORE_READ_FAILED'));
+    disk.faults = [];
+    await expect(commit(OPENED)).rejects.toEqual(refused('STORE_READABLE_AGAIN'));
+    expect(disk.list(PATHS.state)).toEqual(before);
+    expect((await start(disk)).facts?.starts[0]?.number).toBe(2);
+  },
+);
+
+test('what was given up for a commit that failed is found by the next one', async () => {
+  const disk = await enrolledDisk();
+  disk.unreadable = (path) => path === PATHS.slots[0] || path === PATHS.slots[1];
+  const rename = disk.rename.bind(disk);
+  const open = disk.open.bind(disk);
+  const isRefused = (path: string, how: string) => path.startsWith(PATHS.state) && how !== 'read';
+  disk.rename = async (from, to) => (isRefused(from, 'rename') ? Promise.reject(READ_ONLY) : rename(from, to));
+  disk.open = async (path, how) => (isRefused(path, how) ? Promise.reject(READ_ONLY) : open(path, how));
+  const { commit } = await start(disk);
+  for (let look = 1; look <= 9; look += 1) await expect(commit(OPENED)).rejects.toEqual(refused('STORE_READ_FAILED'));
+  await expect(commit(OPENED)).rejects.toEqual(refused('STORE_WRITE_FAILED'));
+  disk.unreadable = () => false;
+  Object.assign(disk, { rename, open });
+  await expect(commit(OPENED)).rejects.toEqual(refused('STORE_READABLE_AGAIN'));
+  expect((await start(disk)).facts?.starts[0]?.number).toBe(2);
+});
+
+test('an identity that was given up is taken as soon as it can be read', async () => {
+  const disk = await enrolledDisk();
+  disk.unreadable = (path) => path === PATHS.identity;
+  const { commit } = await start(disk);
+  for (let look = 1; look <= 9; look += 1) await expect(commit(OPENED)).rejects.toEqual(refused('STORE_READ_FAILED'));
+  expect((await commit(OPENED)).starts[0]?.number).toBe(3);
+  disk.unreadable = () => false;
+  await expect(commit(OPENED)).rejects.toEqual(refused('STORE_READABLE_AGAIN'));
 });
 
 test('an identity that could not be read ends the start as soon as it can be', async () => {
