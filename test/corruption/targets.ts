@@ -132,12 +132,14 @@ export const TARGETS: readonly Target[] = [
     paths: (stage) => [homePaths(stage.home).settings],
     other: (stage) => join(homePaths(stage.home).specs, 'reloads.spec.yml'),
     ends: 'holds',
+    says: /holdfast\.yml|settings/,
   },
   {
     name: 'a spec',
     paths: (stage) => [join(homePaths(stage.home).specs, 'reloads.spec.yml')],
     other: (stage) => homePaths(stage.home).settings,
     ends: 'holds',
+    says: /reloads\.spec\.yml/,
   },
 ];
 

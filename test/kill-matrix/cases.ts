@@ -60,11 +60,12 @@ function inWords(kill: Kill): string {
   return 'state' in kill ? `killed ${kill.state}` : `killed ${kill.when} operation ${kill.operation}`;
 }
 
-/** All of them, or so many, taken evenly. */
-export function shareOf<T>(cases: readonly T[], share: string): readonly T[] {
+/** All of them, or so many, taken evenly. Shares with one offset after the other come to all of them. */
+export function shareOf<T>(cases: readonly T[], share: string, offset = 0): readonly T[] {
   if (share === 'all') return cases;
   const each = Math.max(1, cases.length / Number(share));
-  return cases.filter((_, at) => Math.floor(at / each) !== Math.floor((at - 1) / each));
+  const isChosen = (at: number) => Math.floor(at / each) !== Math.floor((at - 1) / each);
+  return cases.filter((_, at) => isChosen((at + offset) % cases.length));
 }
 
 export async function inParallel<T>(

@@ -1,4 +1,5 @@
 /** Finds the home directory and the settings file, and reads the settings from where they are. */
+import { lstatSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { HoldfastError } from '../../errors.ts';
@@ -47,10 +48,17 @@ export function tryLoadSettings(options: LoadOptions): Reading {
     return readSettings({ file: { path, text }, env, flags });
   } catch (thrown) {
     const reading = readSettings({ file: null, env, flags });
-    const code = (thrown as NodeJS.ErrnoException).code;
-    if (options.config === undefined && (code === 'ENOENT' || code === 'ENOTDIR')) return reading;
-    const cause =
-      code === 'ENOENT' ? 'there is no such file' : thrown instanceof Error ? thrown.message : String(thrown);
+    const cause = whyNot(path, thrown);
+    if (options.config === undefined && cause === MISSING) return reading;
     return { ...reading, complaints: [`${path}: cannot be read: ${cause}`, ...reading.complaints] };
   }
+}
+
+const MISSING = 'there is no such file';
+
+function whyNot(path: string, thrown: unknown): string {
+  const { code, message = String(thrown) } = thrown as NodeJS.ErrnoException;
+  if (code !== 'ENOENT' && code !== 'ENOTDIR') return message;
+  // Whoever has put a link there means a file, on a volume that is not mounted perhaps.
+  return lstatSync(path, { throwIfNoEntry: false }) ? 'it is a link to nothing' : MISSING;
 }

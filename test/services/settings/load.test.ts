@@ -1,5 +1,5 @@
 /** Where the home directory and the settings file are looked for. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -24,6 +24,14 @@ test('a missing file in the home is no mistake, a missing --config is one', () =
   expect(() => loadSettings({ ...options, config: join(directory, 'none.yml') })).toThrow(
     /none\.yml: cannot be read: there is no/,
   );
+});
+
+test('a link to nothing in its place is one: whoever put it there means a file', () => {
+  const home = join(directory, 'linked');
+  mkdirSync(home);
+  symlinkSync('/nowhere/at/all', join(home, 'holdfast.yml'));
+  const { complaints } = tryLoadSettings({ home, config: undefined, flags: [], env: {} });
+  expect(complaints).toEqual([`${join(home, 'holdfast.yml')}: cannot be read: it is a link to nothing`]);
 });
 
 test('the error carries the code SETTINGS_INVALID and exit code 2', () => {
