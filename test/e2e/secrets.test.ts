@@ -42,11 +42,8 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
     [5, 'good', { condition: `\${env.PASSWORD} > 1 and ` }],
     [6, 'good', { use_output: 'nowhere' }],
   ] as const) {
-    const bad = policyWith(word);
-    await fleet.policy([{ ...bad.inputs[0], ...more } as never], {
-      outputs: bad.outputs,
-      secret_paths: bad.secret_paths,
-    });
+    const { inputs, ...bad } = policyWith(word);
+    await fleet.policy([{ ...inputs[0], ...more } as never], bad);
     await agent.status(
       ({ policy, path }) => policy.rejected[0]?.revision === revision && path.policy === 'checkin',
       `rejected ${revision}`,
@@ -94,7 +91,13 @@ test('no secret of a policy shows in logs, status, inspect, policy.yml, render, 
 
   await lookAtFiles(made, said);
   // The test sees what it looks at: the policy is there, and its secrets are where programs read them.
-  expect(said.find(([what]) => what === 'policy.yml')?.[1]).toContain('REDACTED');
+  expect(said.find(([what]) => what === 'policy.yml')?.[1]).toMatch(/exporters:.*REDACTED/s);
+  expect(said.find(([what]) => what === 'logs --component careless-default-a -n 1000, running')?.[1]).toContain(
+    'ready',
+  );
+  expect(
+    said.filter(([what, text]) => what.startsWith('what Fleet is told') && text.includes('rejected')).length,
+  ).toBeGreaterThan(0);
   expect(said.filter(([what]) => what.startsWith('state/objects')).length).toBeGreaterThan(0);
   expect(
     (await Promise.all((await filesBelow(paths.components, [])).map((path) => readFile(path, 'utf8')))).join(),

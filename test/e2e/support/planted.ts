@@ -81,8 +81,20 @@ export function policyWith(word: string) {
       },
       proxy_headers: { 'X-Secret-Token': marked('proxy-header') },
     },
+    other: { type: 'kafka', hosts: ['kafka.example'], username: 'user', password: marked('other-output') },
   };
-  return { inputs, outputs, secret_paths: ['inputs.0.custom', 'inputs.0.streams.0.vars.custom'] };
+  const more = {
+    fleet: {
+      hosts: ['https://fleet.example'],
+      proxy_url: `http://user:${encodeURIComponent(marked('proxy-userinfo'))}@proxy.example:3128`,
+      proxy_headers: { 'Proxy-Authorization': `Basic ${marked('fleet-proxy-header')}` },
+      ssl: { key: `-----BEGIN EC PRIVATE KEY-----\n${marked('fleet-pem')}\n-----END EC PRIVATE KEY-----` },
+    },
+    agent: { monitoring: { enabled: true, apm: { secret_token: marked('agent-token') } } },
+    exporters: { otlp: { endpoint: 'otlp.example', headers: { 'x-api-key': marked('exporter-header') } } },
+    receivers: { 'http/a': { auth: { password: marked('receiver-password') } } },
+  };
+  return { inputs, outputs, ...more, secret_paths: ['inputs.0.custom', 'inputs.0.streams.0.vars.custom'] };
 }
 
 /** Every file below a directory, but not what programs are given: their configurations are theirs to read. */
@@ -102,13 +114,15 @@ export async function filesBelow(directory: string, skipped: readonly string[]):
 /** Everything that was shown, with where. */
 export type Shown = [where: string, text: string][];
 
-/** Asks the agent for all that people are shown, and reads the host's process list. */
-export async function look({ agent }: World, when: string, said: Shown): Promise<void> {
-  const commands = [['status'], ['status', '--json'], ['inspect', '--json'], ['logs', '-n', '1000']];
+/** Asks the agent for all that people are shown, and reads the host's process list and what Fleet was told. */
+export async function look({ agent, fleet }: World, when: string, said: Shown): Promise<void> {
+  const ofProgram = ['logs', '--component', 'careless-default-a', '-n', '1000'];
+  const commands = [['status'], ['status', '--json'], ['inspect', '--json'], ['logs', '-n', '1000'], ofProgram];
   const answers = await Promise.all(commands.map((command) => agent.run(...command)));
   for (const [index, { out, err }] of answers.entries())
     said.push([`${commands[index]?.join(' ')}, ${when}`, out + err]);
   said.push([`process list, ${when}`, await commandLines()]);
+  said.push([`what Fleet is told, ${when}`, fleet.requests.map(({ body }) => body).join('\n')]);
 }
 
 /** What `holdfast diagnostics` says, and each entry of what it writes. */
