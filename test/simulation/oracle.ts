@@ -56,6 +56,8 @@ const WAY_BACK_MS = 60_000;
 
 /** Refused before anything that runs is touched. */
 const UNTOUCHING: ReadonlySet<SimPolicy['kind']> = new Set(['unparsable', 'unrendered', 'unchecked']);
+/** Within this long a probe has told what a program is again (`every` of the job in policies.ts, and some moments). */
+const HEALTH_SEEN_MS = 65_000;
 /** The longest that a component is on its way for the first time: a reload that does not take, its end, and the time it has to be ready. */
 const ON_ITS_WAY_MS = 10_000;
 
@@ -141,6 +143,7 @@ export class Oracle {
   /** The disk holds what was committed, as far as the oracle can know: not while it is tampered with, and not before it has been seen whole again. */
   #trustsDisk = true;
   #programsFailed = false;
+  #sickUntilMs = Number.NEGATIVE_INFINITY;
   #clockJumped = false;
   #serverForgot = false;
   #askedAtMs = Number.NEGATIVE_INFINITY;
@@ -181,6 +184,7 @@ export class Oracle {
     copy.#readErrorsUntilMs = this.#readErrorsUntilMs;
     copy.#trustsDisk = this.#trustsDisk;
     copy.#programsFailed = this.#programsFailed;
+    copy.#sickUntilMs = this.#sickUntilMs;
     copy.#clockJumped = this.#clockJumped;
     copy.#serverForgot = this.#serverForgot;
     copy.#askedAtMs = this.#askedAtMs;
@@ -268,6 +272,10 @@ export class Oracle {
   programFailed(): void {
     this.#programsFailed = true;
     this.#mustKeep = null;
+  }
+
+  programsAreSick(untilMs: number): void {
+    this.#sickUntilMs = Math.max(this.#sickUntilMs, untilMs + HEALTH_SEEN_MS);
   }
 
   clockJumped(): void {
@@ -701,7 +709,10 @@ export class Oracle {
     const worked = working.filter(
       ({ id }) => isFirst(id) || (ready.get(id)?.confirmed === true && !this.#fallsAgainAndAgain(id)),
     );
-    this.#trials.set(hash, new Map(worked.map((one) => [one.id, one.hash])));
+    // What may be unwell worked or did not, by when it was asked.
+    const mayBeSick = this.#world.nowMs < this.#sickUntilMs;
+    const certain = worked.filter(({ daemon }) => !mayBeSick || daemon.health === null);
+    this.#trials.set(hash, new Map(certain.map((one) => [one.id, one.hash])));
     // What a replay or the way back has just started may be refused for until it stumbles: a policy must not gain by coming early. The time
     // counts from the step, and up to the trial: an agent that begins anew is the same process, and a verdict may come much later.
     const isOnItsWay = this.#world.nowMs - (this.#life?.broughtAtMs ?? Number.NEGATIVE_INFINITY) < ON_ITS_WAY_MS;

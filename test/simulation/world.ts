@@ -691,6 +691,7 @@ class SimWorld {
         return;
       case 'sick':
         this.#host.sickUntilMs = this.#timeline.nowMs + happening.forMs;
+        this.#oracle.programsAreSick(this.#host.sickUntilMs);
         return;
       case 'asked':
         if (this.#life?.handle == null) return;
