@@ -1,7 +1,7 @@
 /** One slot of the root record: what lies at its path, and how a record gets into it. */
 import { basename } from 'node:path';
 import { type FileStat, type Files, inWords, mayPass, openRegular, writeAll } from './files.ts';
-import { FORMAT, type FrameVerdict, readFrame } from './frame.ts';
+import { FORMAT, FRAME_MAX_BYTES, type FrameVerdict, readFrame } from './frame.ts';
 import { type Decoded, decodePayload } from './record.ts';
 import type { SecretKey } from './secret-key.ts';
 
@@ -105,6 +105,9 @@ function placesOf(slot: Slot): readonly string[] {
   return [own, own.replace(/^root\.[01]/, (name) => (name === 'root.0' ? 'root.1' : 'root.0'))];
 }
 
+/** A slot of the usual size is wiped by the write of its record; of a longer one no more than this is in memory. */
+const WIPED_AT_ONCE_BYTES = 1024 * 1024;
+
 /** Writes a record at the beginning of a slot and syncs it. A slot that is too short is made long enough for this and the next ones. */
 export async function writeSlot(files: Files, slot: Slot, record: Buffer, slotBytes: number): Promise<void> {
   const created = slot.identity === null;
@@ -117,12 +120,16 @@ export async function writeSlot(files: Files, slot: Slot, record: Buffer, slotBy
     let wanted = slotBytes;
     while (wanted < record.length) wanted *= 2;
     const grows = stat.size < wanted;
-    if (slot.wipe) wanted = Math.max(wanted, stat.size);
+    // What lies beyond the longest record was never one of ours: somebody's sparse gigabyte is not filled up.
+    const end = slot.wipe ? Math.max(wanted, Math.min(stat.size, FRAME_MAX_BYTES)) : wanted;
+    const padded = Math.min(end, Math.max(wanted, WIPED_AT_ONCE_BYTES));
     await writeAll(
       file,
-      grows || slot.wipe ? Buffer.concat([record, Buffer.alloc(wanted - record.length)]) : record,
+      grows || slot.wipe ? Buffer.concat([record, Buffer.alloc(padded - record.length)]) : record,
       0,
     );
+    for (let at = padded; at < end; at += WIPED_AT_ONCE_BYTES)
+      await writeAll(file, Buffer.alloc(Math.min(WIPED_AT_ONCE_BYTES, end - at)), at);
     await (grows ? file.sync() : file.datasync());
     slot.wipe = false;
   } catch (error) {
