@@ -202,9 +202,9 @@ export async function startAgent(options: AgentOptions): Promise<AgentHandle> {
     status: () => {
       const snapshot = actor.getSnapshot();
       return agentStatus({
-        start: thisStart(snapshot.context),
         snapshot,
         report: buildReport(snapshot.context),
+        start: thisStart(snapshot.context),
         plan: planIn(snapshot.children.components?.getSnapshot()),
         nextCheckinAt: snapshot.children.gateway === undefined ? null : rest.until,
         version,

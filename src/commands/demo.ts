@@ -45,7 +45,6 @@ class Demo {
   readonly #watching = new AbortController();
   #last: Status | null = null;
   #invited = false;
-  #followed = false;
   #ending = false;
   #ended: () => void = () => {};
 
@@ -68,7 +67,7 @@ class Demo {
     });
     const unlisten = this.#surroundings.onSignal(['SIGINT', 'SIGTERM', 'SIGHUP'], () => this.#end());
     this.#say(`everything of this demo is in ${shortened(this.#places.directory)}`);
-    // The agent follows when the server listens: it would manage without, but it would begin with a warning and wait.
+    // The agent follows when the server listens, or has ended: it would manage without, but it would begin with a warning and wait.
     this.#start('fleet');
     const { home } = this.#places;
     const watched = followAgent(home, this.#surroundings.env, this.#watching.signal, (status) => this.#changed(status));
@@ -82,13 +81,6 @@ class Demo {
 
   #start(name: DaemonName): void {
     if (!this.#ending) this.#daemons.start(name);
-  }
-
-  /** Once: later the agent comes and goes without regard to the server. */
-  #agentFollows(): void {
-    if (this.#followed) return;
-    this.#followed = true;
-    this.#start('agent');
   }
 
   #gone(name: DaemonName, { pid, code, signal }: End): void {
@@ -107,7 +99,7 @@ class Demo {
       this.#say(
         `the Fleet server (pid ${pid}) ${how}; the agent goes on without it. It is started again in ${backMs / 1000} s`,
       );
-      this.#agentFollows();
+      this.#start('agent');
     }
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
@@ -163,7 +155,7 @@ class Demo {
 
   #line(name: DaemonName, line: string): void {
     this.#surroundings.terminal.out(`${name.padEnd(5)} │ ${line}\n`);
-    if (name === 'fleet' && line.includes(this.#listening)) this.#agentFollows();
+    if (name === 'fleet' && line.includes(this.#listening)) this.#start('agent');
   }
 
   #say(line: string): void {

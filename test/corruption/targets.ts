@@ -24,6 +24,8 @@ export interface Target {
   readonly except?: RegExp;
   /** The agent names the file in its log, or what it lost. */
   readonly says?: RegExp;
+  /** Damages that nobody can see here. */
+  readonly unseen?: RegExp;
 }
 
 const slots = (stage: Stage) => homePaths(stage.home).slots;
@@ -140,6 +142,8 @@ export const TARGETS: readonly Target[] = [
     other: (stage) => homePaths(stage.home).settings,
     ends: 'holds',
     says: /reloads\.spec\.yml/,
+    // The bit is one of a description.
+    unseen: /bit-flipped/,
   },
 ];
 

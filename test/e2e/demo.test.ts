@@ -9,7 +9,7 @@ import { expect, inject, onTestFinished, test } from 'vitest';
 import { processesNaming } from './support/processes.ts';
 import { Signal } from './support/waiting.ts';
 
-test('the demo enrolls at once, stands, takes a change, brings the killed agent back, and leaves nothing running', async () => {
+test('the demo enrolls as soon as its server listens, stands, takes a change, brings the killed agent back, and leaves nothing running', async () => {
   const demo = await begin();
   await demo.says(/It stands\. What to try/);
   expect(demo.text()).not.toMatch(/WARNING|ERROR/);
@@ -33,12 +33,17 @@ test('the demo enrolls at once, stands, takes a change, brings the killed agent 
   expect(processesNaming(demo.dir)).toEqual([]);
 });
 
+/** Loaded into every process of the demo: its server takes long to listen, as on a slow machine. */
+const SLOW_SERVER = `data:text/javascript,${encodeURIComponent(
+  'if (process.argv[2] === "fleet") await new Promise((resolve) => setTimeout(resolve, 2000));',
+)}`;
+
 async function begin() {
   const dir = await mkdtemp(join(tmpdir(), 'holdfast-demo-'));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const { PATH, HOME, TMPDIR } = process.env;
   const child = spawn(process.execPath, [inject('main'), 'demo', '--dir', dir, '--listen', '127.0.0.1:0'], {
-    env: { PATH, HOME, TMPDIR },
+    env: { PATH, HOME, TMPDIR, NODE_OPTIONS: `--import=${SLOW_SERVER}` },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   onTestFinished(() => {

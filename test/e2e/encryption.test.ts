@@ -1,14 +1,15 @@
 /** A key as a service manager hands it over, and a change of key in a real process that is killed on the way. */
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { homePaths } from '../../src/services/home.ts';
 import type { Status } from '../../src/wire/control.ts';
+import { filesBelow } from './support/planted.ts';
 import { settledOn, world } from './support/world.ts';
 
-const KILLED_AT = join(import.meta.dirname, 'support', 'programs', 'kill-at.mjs');
+const KILL_AT = join(import.meta.dirname, 'support', 'programs', 'kill-at.mjs');
 /** What a policy says, and an encrypted home does not. */
 const WORDS = 'words-of-the-policy';
 /** Every one of them is killed at in `rekey.test.ts`, on a simulated disk. */
@@ -41,10 +42,10 @@ test('a systemd credential is the key; without it the agent starts, names it, an
   expect(await textOf(homePaths(home).state)).not.toContain(WORDS);
 });
 
-test('`rekey` killed before every third of its changes loses nothing, and done again it encrypts everything', {
+test('`rekey` killed before every third of its file operations loses nothing, and done again it encrypts everything', {
   timeout: 180_000,
 }, async () => {
-  const { agent, fleet, home } = await world({ env: { NODE_OPTIONS: `--import=${KILLED_AT}` } });
+  const { agent, fleet, home } = await world();
   const revision = await fleet.policy([INPUT]);
   await agent.start().status(settledOn(revision), 'settled');
   await agent.stop();
@@ -52,13 +53,13 @@ test('`rekey` killed before every third of its changes loses nothing, and done a
   expect(before.persisted?.revision).toBe(revision);
   expect(await textOf(homePaths(home).state)).toContain(WORDS);
 
-  /** False once there is no such change any more. */
-  const killedBefore = async (change: number): Promise<boolean> => {
-    const copy = `${home}-${change}`;
+  /** False once there is no such operation any more. */
+  const killedBefore = async (operation: number): Promise<boolean> => {
+    const copy = `${home}-${operation}`;
     await cp(home, copy, { recursive: true });
-    const { signal, code, out } = await holdfast(copy, ['rekey', '--to', 'generated'], { KILL_AT: String(change) });
+    const { signal, code, out } = await holdfast(copy, ['rekey', '--to', 'generated'], operation);
     if (signal !== 'SIGKILL') expect(code, out).toBe(0);
-    expect((await fromDisk(copy)).policy, `killed before change ${change}`).toEqual(before);
+    expect((await fromDisk(copy)).policy, `killed before operation ${operation}`).toEqual(before);
     const again = await holdfast(copy, ['rekey', '--to', 'generated']);
     expect(again.code, again.out).toBe(0);
     expect((await fromDisk(copy)).policy).toEqual(before);
@@ -67,8 +68,8 @@ test('`rekey` killed before every third of its changes loses nothing, and done a
     return signal === 'SIGKILL';
   };
   let kills = 0;
-  for (let change = 1, last = false; !last; change += EACH * AT_ONCE) {
-    const killed = await Promise.all(Array.from({ length: AT_ONCE }, (_, at) => killedBefore(change + EACH * at)));
+  for (let operation = 1, last = false; !last; operation += EACH * AT_ONCE) {
+    const killed = await Promise.all(Array.from({ length: AT_ONCE }, (_, at) => killedBefore(operation + EACH * at)));
     kills += killed.filter(Boolean).length;
     last = killed.includes(false);
   }
@@ -81,9 +82,11 @@ interface Ended {
   readonly out: string;
 }
 
-function holdfast(home: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+/** `killAt`: the operation on files before which it is killed; null: it is left alone. */
+function holdfast(home: string, args: readonly string[], killAt: number | null = null): Promise<Ended> {
   const { PATH, HOME, TMPDIR } = process.env;
-  const options = { env: { PATH, HOME, TMPDIR, NODE_OPTIONS: `--import=${KILLED_AT}`, ...env } };
+  const killed = killAt === null ? {} : { NODE_OPTIONS: `--import=${KILL_AT}`, KILL_AT: String(killAt) };
+  const options = { env: { PATH, HOME, TMPDIR, ...killed } };
   return new Promise((resolve) => {
     execFile(process.execPath, [inject('main'), ...args, '--home', home], options, (error, out, err) => {
       resolve({ code: Number(error?.code ?? 0), signal: error?.signal ?? null, out: out + err });
@@ -98,7 +101,6 @@ async function fromDisk(home: string): Promise<Status> {
 
 /** Everything below a directory, one after the other. */
 async function textOf(directory: string): Promise<string> {
-  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  const files = await filesBelow(directory, []);
   return (await Promise.all(files.map((path) => readFile(path, 'latin1')))).join('\n');
 }

@@ -5,6 +5,7 @@ import type * as RulesModule from '../../src/machines/rules.ts';
 import type { OpenFile } from '../../src/services/store/files.ts';
 import type { World } from '../../src/world.ts';
 import type { PromiseName } from '../simulation/oracle.ts';
+import { owesAtReceipt } from '../support/premature-ack.ts';
 import { explore, replay } from './explore.ts';
 import { scenarioNamed } from './scenarios.ts';
 
@@ -104,21 +105,7 @@ const MUTANTS: readonly Mutant[] = [
     scenario: 'good',
     depth: 1,
     breaks: ['P1'],
-    facts: (after, changes, now) => {
-      const { candidate } = after;
-      if (!has(changes, 'delivery.received') || candidate === null) return after;
-      const { actionId } = candidate;
-      const ack = {
-        actionId,
-        actionType: 'POLICY_CHANGE',
-        message: '',
-        error: null,
-        owedAt: now,
-        notFound: 0,
-        policy: candidate,
-      };
-      return { ...after, outbox: [...after.outbox.filter((one) => one.actionId !== actionId), ack] };
-    },
+    facts: owesAtReceipt,
   },
   {
     name: 'forgets at a restart what acks it owes',

@@ -13,6 +13,7 @@ import type * as VerdictModule from '../../src/machines/verdict.ts';
 import type { WantedComponent } from '../../src/policy/component.ts';
 import type * as StoreModule from '../../src/services/store/store.ts';
 import type { World } from '../../src/world.ts';
+import { owesAtReceipt } from '../support/premature-ack.ts';
 import { PROMISES, type PromiseName } from './oracle.ts';
 import { type Happening, type Scenario, scheduleOf } from './schedule.ts';
 import { runWorld } from './world.ts';
@@ -214,22 +215,8 @@ const A_LOSS: readonly Happening[] = [
   { ...(A_CRASH_LOOP[0] as Happening), atMs: 180_000 },
 ];
 
-/** Owes the ack of a policy of this revision or a later one before the policy has proven itself. */
 const acksAtReceipt = (from: number) =>
-  withFacts((after, _before, changes, now) => {
-    const { candidate } = after;
-    if (!has(changes, 'delivery.received') || candidate === null || candidate.revision < from) return after;
-    const ack = {
-      actionId: candidate.actionId,
-      actionType: 'POLICY_CHANGE',
-      message: '',
-      error: null,
-      owedAt: now,
-      notFound: 0,
-      policy: candidate,
-    };
-    return { ...after, outbox: [...after.outbox.filter((one) => one.actionId !== ack.actionId), ack] };
-  });
+  withFacts((after, _before, changes, now) => owesAtReceipt(after, changes, now, from));
 
 /** Programs are started without a look at what is left of the ones before. */
 const withoutClearing = (world: World): World => ({

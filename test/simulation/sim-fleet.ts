@@ -81,6 +81,8 @@ export interface FleetWitness {
 
 const IDLE: Reply = { status: 200, text: '{"ack_token":"","action":"checkin"}' };
 
+const ITEM_MESSAGES: Readonly<Record<number, string>> = { 200: 'OK', 404: 'Not Found' };
+
 export function errorReply(status: number, error: string, message = ''): Reply {
   return { status, text: JSON.stringify({ statusCode: status, error, message }) };
 }
@@ -93,8 +95,6 @@ export class SimFleet {
   actions: SimAction[] = [];
   /** The end of an old poll takes the new one's subscription away, as a stock server's does. */
   readonly forgetsSubscriptions: boolean;
-  /** What some of the next acks are answered with; null: with what becomes of them. */
-  itemStatus: number | null = null;
   readonly #timeline: Timeline;
   readonly #witness: FleetWitness;
   #poll: Poll | null = null;
@@ -220,7 +220,14 @@ export class SimFleet {
 
   // ---- what the agent says ----
 
-  handle(path: string, key: string, body: string, respond: (reply: Reply) => void): { gone(): void } {
+  /** `itemStatus`: what some acks of a request are answered with, whether they take effect or not; null: each with what becomes of it. */
+  handle(
+    path: string,
+    key: string,
+    body: string,
+    respond: (reply: Reply) => void,
+    itemStatus: number | null = null,
+  ): { gone(): void } {
     const nothing = { gone: () => {} };
     if (key !== this.key || !this.agent.active) {
       this.#witness.refused(path, body, 401);
@@ -228,7 +235,7 @@ export class SimFleet {
       return nothing;
     }
     if (path.endsWith('/checkin')) return this.#checkin(body, respond);
-    if (path.endsWith('/acks')) respond(this.#acks(body));
+    if (path.endsWith('/acks')) respond(this.#acks(body, itemStatus));
     else respond(errorReply(404, 'NotFound'));
     return nothing;
   }
@@ -346,7 +353,7 @@ export class SimFleet {
     return { status: 200, text: JSON.stringify({ ack_token: token, action: 'checkin', actions }) };
   }
 
-  #acks(text: string): Reply {
+  #acks(text: string, itemStatus: number | null): Reply {
     const body = parsed(text);
     const events = body?.events;
     if (!Array.isArray(events)) return errorReply(400, 'BadRequest', 'unable to decode ack request');
@@ -362,14 +369,14 @@ export class SimFleet {
       if (event.agent_id && event.agent_id !== this.agentId) return { status: 400, takesEffect: false };
       const known = id.startsWith('policy:') || this.actions.some((action) => action.id === id);
       if (!known) return { status: 404, takesEffect: false };
-      if (this.itemStatus === null || this.#jitter() < 0.3) return { status: 200, takesEffect: true };
-      return { status: this.itemStatus, takesEffect: this.#jitter() < 0.5 };
+      if (itemStatus === null || this.#jitter() < 0.3) return { status: 200, takesEffect: true };
+      return { status: itemStatus, takesEffect: this.#jitter() < 0.5 };
     });
     const statuses = fates.map(({ status }) => status);
     this.#witness.acked(acks, statuses);
     for (const [at, ack] of acks.entries()) if (fates[at]?.takesEffect && ack.error === '') this.#believe(ack.actionId);
     const errors = statuses.some((status) => status >= 400);
-    const items = statuses.map((status) => ({ status, message: status === 200 ? 'OK' : 'Refused' }));
+    const items = statuses.map((status) => ({ status, message: ITEM_MESSAGES[status] ?? 'Refused' }));
     return {
       status: Math.max(200, ...statuses),
       text: JSON.stringify({ action: 'acks', ...(errors ? { errors } : {}), items }),

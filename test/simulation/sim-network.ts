@@ -137,10 +137,9 @@ export class SimNetwork {
       const arrive = (first: boolean) => {
         if (over && first && mishap !== 'delayed') return;
         if (!by.alive && first && this.#random.chance(0.5)) return;
-        this.#fleet.itemStatus = mishap?.startsWith('items ') ? Number(mishap.slice(6)) : null;
-        const handled = this.#fleet.handle(exchange.path, exchange.key, exchange.body, (reply) =>
-          answered(reply, first),
-        );
+        const respond = (reply: Reply) => answered(reply, first);
+        const itemStatus = mishap?.startsWith('items ') ? Number(mishap.slice(6)) : null;
+        const handled = this.#fleet.handle(exchange.path, exchange.key, exchange.body, respond, itemStatus);
         if (first) gone = handled.gone;
         else this.#timeline.in(500, handled.gone);
       };

@@ -1,18 +1,18 @@
 /**
- * Preloaded into the program: SIGKILL before its change of a file number KILL_AT, counted from 1 over everything that creates, writes, syncs,
- * renames or removes. Without the variable nothing happens.
+ * Preloaded into the program: SIGKILL before its operation number KILL_AT on files, counted from 1 over everything that opens, writes, syncs,
+ * renames, removes or makes a directory.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
-const killAt = Number(process.env.KILL_AT ?? 0);
-let changes = 0;
+const killAt = Number(process.env.KILL_AT);
+let operations = 0;
 
 function counted(owner, call) {
   const works = owner[call].bind(owner);
   owner[call] = (...given) => {
-    changes += 1;
-    if (changes === killAt) process.kill(process.pid, 'SIGKILL');
+    operations += 1;
+    if (operations === killAt) process.kill(process.pid, 'SIGKILL');
     return works(...given);
   };
 }
